@@ -1,1 +1,81 @@
-"""Plugin lifecycles as explicit finite state machines that you can run, prove and draw."""
+"""Plugin lifecycles as explicit finite state machines that you can run, prove and draw.
+
+The names here are the core: write a `Plugin`, put it in a `PluginRegistry`, connect plugins with `channel`.
+"""
+
+from fsm_plugins.channels import Permit, Receiver, Sender, channel
+from fsm_plugins.errors import (
+    Abandoned,
+    AlreadyRegistered,
+    ChannelClosed,
+    ChannelError,
+    ChannelFull,
+    ConfigError,
+    DeadlineExceeded,
+    DefinitionError,
+    HookFailed,
+    InvalidState,
+    NotFound,
+    PluginError,
+    Problem,
+    RegistryBusy,
+    RegistryError,
+    StopFailed,
+    UnknownTrigger,
+)
+from fsm_plugins.lifecycle import LIFECYCLE, RESTARTABLE, Arc, Lifecycle, State, TransitionEvent
+from fsm_plugins.metadata import Deadlines, HealthStatus, PluginInfo, PluginType
+from fsm_plugins.plugin import Pipeline, Plugin, as_plugin
+from fsm_plugins.registry import PluginHealth, PluginRegistry
+
+CREATED = State.CREATED
+INITIALIZED = State.INITIALIZED
+RUNNING = State.RUNNING
+STOPPED = State.STOPPED
+FAILED = State.FAILED
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CREATED",
+    "FAILED",
+    "INITIALIZED",
+    "LIFECYCLE",
+    "RESTARTABLE",
+    "RUNNING",
+    "STOPPED",
+    "Abandoned",
+    "AlreadyRegistered",
+    "Arc",
+    "ChannelClosed",
+    "ChannelError",
+    "ChannelFull",
+    "ConfigError",
+    "DeadlineExceeded",
+    "Deadlines",
+    "DefinitionError",
+    "HealthStatus",
+    "HookFailed",
+    "InvalidState",
+    "Lifecycle",
+    "NotFound",
+    "Permit",
+    "Pipeline",
+    "Plugin",
+    "PluginError",
+    "PluginHealth",
+    "PluginInfo",
+    "PluginRegistry",
+    "PluginType",
+    "Problem",
+    "Receiver",
+    "RegistryBusy",
+    "RegistryError",
+    "Sender",
+    "State",
+    "StopFailed",
+    "TransitionEvent",
+    "UnknownTrigger",
+    "as_plugin",
+    "channel",
+]

@@ -189,11 +189,11 @@ class StopFailed(PluginError, ExceptionGroup[PluginError]):
         return super().__new__(cls, f"plugins that did not stop cleanly: {names}", exceptions)
 
     def __init__(self, exceptions: Sequence[PluginError]) -> None:
-        super().__init__(self.message, self.exceptions)
+        super().__init__(self.message, exceptions)
 
     def derive(self, excs: Sequence[Exception]) -> ExceptionGroup[Exception]:  # type: ignore[override]
         """Keep the class when ``split`` and ``subgroup`` make smaller groups of it."""
-        return StopFailed([e for e in excs if isinstance(e, PluginError)])  # type: ignore[return-value]
+        return StopFailed([e for e in excs if isinstance(e, PluginError)])
 
     def __reduce__(self) -> tuple[type[StopFailed], tuple[list[PluginError]]]:
         return type(self), (list(self.exceptions),)  # type: ignore[arg-type]
@@ -245,7 +245,7 @@ class RegistryBusy(RegistryError):
         in_flight: the bulk call under way.
 
     >>> print(RegistryBusy("register", "start_all"))
-    register is not possible while start_all is under way; await it first
+    register is not possible while start_all is under way
     """
 
     def __init__(self, wanted: str, in_flight: str) -> None:
@@ -254,7 +254,7 @@ class RegistryBusy(RegistryError):
         self.in_flight = in_flight
 
     def __str__(self) -> str:
-        return f"{self.wanted} is not possible while {self.in_flight} is under way; await it first"
+        return f"{self.wanted} is not possible while {self.in_flight} is under way"
 
 
 class ChannelError(PluginError):

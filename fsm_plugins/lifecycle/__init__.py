@@ -1,0 +1,22 @@
+"""States, the transition table, and the machine that runs it. The only package that knows ``transitions``."""
+
+from fsm_plugins.lifecycle.events import Hub, Listener, TransitionEvent
+from fsm_plugins.lifecycle.machine import LifecycleMachine, Move
+from fsm_plugins.lifecycle.table import FAIL, INIT, LIFECYCLE, RESTARTABLE, START, STOP, Arc, Lifecycle, State
+
+__all__ = [
+    "FAIL",
+    "INIT",
+    "LIFECYCLE",
+    "RESTARTABLE",
+    "START",
+    "STOP",
+    "Arc",
+    "Hub",
+    "Lifecycle",
+    "LifecycleMachine",
+    "Listener",
+    "Move",
+    "State",
+    "TransitionEvent",
+]

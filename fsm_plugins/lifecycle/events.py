@@ -1,0 +1,114 @@
+"""What happened: every transition is an event, and a hub tells it to whoever listens.
+
+A listener is a plain function, called in the order of the transitions, after the transition is done. Nothing a
+listener does can break a transition: what it raises is logged, and events that it causes wait until the present one
+has been told to everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from attrs import frozen
+
+from fsm_plugins.lifecycle.table import State
+
+__all__ = ["Hub", "Listener", "TransitionEvent"]
+
+logger = logging.getLogger("fsm_plugins")
+
+
+@frozen
+class TransitionEvent:
+    """A plugin moved from one state to another.
+
+    Attributes:
+        plugin: its name.
+        trigger: the trigger of the arc it took; ``fail`` where a hook or a worker broke.
+        source, dest: the states before and after.
+        at: when, in seconds since the epoch, by the hub's clock.
+        duration: how long the call took, in seconds of the event loop's clock.
+        cause: what made it fail, otherwise None.
+    """
+
+    plugin: str
+    trigger: str
+    source: State
+    dest: State
+    at: float
+    duration: float
+    cause: BaseException | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.plugin}: {self.source} -> {self.dest} ({self.trigger}, {self.duration:.3f} s)"
+        return f"{text}: {self.cause!r}" if self.cause is not None else text
+
+
+Listener: TypeAlias = Callable[[TransitionEvent], object]
+
+
+class Hub:
+    """Tells events to listeners, one event at a time.
+
+    Args:
+        clock: what ``at`` is read from, in seconds since the epoch.
+    """
+
+    __slots__ = ("_telling", "_untold", "clock", "listeners")
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.listeners: tuple[Listener, ...] = ()
+        self._untold: deque[TransitionEvent] = deque()
+        self._telling = False
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with every `TransitionEvent` from now on. Returns a function that ends it.
+
+        Raises:
+            TypeError: ``listener`` cannot be called, or is asynchronous and so would never run.
+        """
+        if not callable(listener) or inspect.iscoroutinefunction(listener):
+            raise TypeError(
+                f"a listener is a plain function of one event, not {listener!r}; "
+                "to act asynchronously, put the event in a queue or start a task from the listener"
+            )
+        # Each subscription is its own, so that subscribing a function twice and ending one of the two works.
+        entry = _Subscription(listener)
+        self.listeners = (*self.listeners, entry)
+
+        def unsubscribe() -> None:
+            self.listeners = tuple(other for other in self.listeners if other is not entry)
+
+        return unsubscribe
+
+    def publish(self, event: TransitionEvent) -> None:
+        """Tell ``event`` to every listener, after the events that are still being told."""
+        self._untold.append(event)
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._untold:
+                event = self._untold.popleft()
+                for listener in self.listeners:
+                    try:
+                        listener(event)
+                    except (Exception, asyncio.CancelledError):
+                        logger.exception("a listener raised on the event '%s'; the transition stands", event)
+        finally:
+            self._telling = False
+
+
+@frozen(eq=False)
+class _Subscription:
+    listener: Listener
+
+    def __call__(self, event: TransitionEvent) -> None:
+        self.listener(event)

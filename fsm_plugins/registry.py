@@ -1,0 +1,333 @@
+"""The ordered set of plugins, and the calls that go through all of them.
+
+Starting is fail-fast: the first error ends the walk, later plugins are untouched, nothing is rolled back. Stopping is
+the opposite: in the same order, so that producers end first and consumers can drain, and every plugin is attempted
+whatever happens to the others, to the deadlines or to the caller. `PluginRegistry.running` puts the two together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from fsm_plugins.errors import Abandoned, AlreadyRegistered, HookFailed, NotFound, PluginError, RegistryBusy, StopFailed
+from fsm_plugins.guard import describe
+from fsm_plugins.lifecycle import INIT, START, STOP, Hub, Listener, State
+from fsm_plugins.metadata import HealthStatus, PluginInfo
+from fsm_plugins.plugin import Plugin
+
+__all__ = ["PluginHealth", "PluginRegistry"]
+
+logger = logging.getLogger("fsm_plugins")
+
+
+class PluginHealth(NamedTuple):
+    """One line of `PluginRegistry.health_check_all`."""
+
+    name: str
+    state: State
+    status: HealthStatus
+
+
+class _Walk:
+    """A bulk call under way.
+
+    Attributes:
+        call: its name.
+        task: who makes it.
+        current: the plugin it has come to.
+        ending: whether ``stop_all`` has told it to end.
+        outcome: what it raised, for those who joined it.
+    """
+
+    __slots__ = ("_waiting", "call", "current", "ending", "outcome", "task")
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+        self.task = asyncio.current_task()
+        self.current: Plugin | None = None
+        self.ending = False
+        self.outcome: StopFailed | None = None
+        self._waiting: builtins.list[asyncio.Future[None]] = []
+
+    async def ended(self) -> None:
+        """Wait until the walk is over."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
+
+    def end(self) -> None:
+        """Let those go on who wait for the end."""
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+class PluginRegistry:
+    """Plugins by name, in the order of their registration.
+
+    Args:
+        clock: what the ``at`` of events is read from, in seconds since the epoch.
+
+    >>> from fsm_plugins import Plugin, PluginInfo
+    >>> class Clock(Plugin):
+    ...     info = PluginInfo("clock", "1.0.0")
+    >>> async def main() -> None:
+    ...     registry = PluginRegistry()
+    ...     registry.register(Clock())
+    ...     registry.subscribe(lambda event: print(event.plugin, event.source, "->", event.dest))
+    ...     async with registry.running():
+    ...         print(await registry.health_check_all())
+    >>> asyncio.run(main())  # doctest: +NORMALIZE_WHITESPACE
+    clock created -> initialized
+    clock initialized -> running
+    [PluginHealth(name='clock', state=State('running'), status=HealthStatus(level='healthy', reason=''))]
+    clock running -> stopped
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._plugins: dict[str, Plugin] = {}
+        self._hub = Hub(clock)
+        self._walk: _Walk | None = None
+        self._health_checks = 0
+
+    # The set.
+
+    def register(self, plugin: Plugin) -> None:
+        """Add ``plugin`` as the last one.
+
+        Raises:
+            AlreadyRegistered: its name is taken, or it is in another registry. Nothing changed.
+            RegistryBusy: a bulk call is under way. Nothing changed.
+            TypeError: it is not a plugin.
+        """
+        if not isinstance(plugin, Plugin):
+            what = f"the class {plugin.__qualname__}, make an instance" if isinstance(plugin, type) else repr(plugin)
+            raise TypeError(f"register takes a Plugin, or what as_plugin(...) makes of an object; this is {what}")
+        self._check_mutable("register")
+        name = plugin.info.name
+        if name in self._plugins or plugin._guard.hub is not None:
+            raise AlreadyRegistered(name)
+        plugin._guard.hub = self._hub
+        self._plugins[name] = plugin
+
+    def unregister(self, name: str) -> Plugin:
+        """Take the plugin of that name out, and return it, in whatever state it is.
+
+        Raises:
+            NotFound: there is none.
+            RegistryBusy: a bulk call is under way. Nothing changed.
+        """
+        self._check_mutable("unregister")
+        plugin = self[name]
+        del self._plugins[name]
+        plugin._guard.hub = None
+        return plugin
+
+    def get(self, name: str) -> Plugin | None:
+        """Return the plugin of that name, or None."""
+        return self._plugins.get(name)
+
+    def __getitem__(self, name: str) -> Plugin:
+        try:
+            return self._plugins[name]
+        except KeyError:
+            raise NotFound(name, tuple(self._plugins)) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._plugins
+
+    def __iter__(self) -> Iterator[Plugin]:
+        return iter(self._plugins.values())
+
+    def __len__(self) -> int:
+        return len(self._plugins)
+
+    def count(self) -> int:
+        """Return the number of plugins."""
+        return len(self._plugins)
+
+    def __repr__(self) -> str:
+        return f"<PluginRegistry: {', '.join(f'{name} {plugin.state}' for name, plugin in self._plugins.items())}>"
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with a `TransitionEvent` for every transition of every registered plugin.
+
+        It is a plain function, called when the transition is done, in the order of the transitions. What it raises is
+        logged and changes nothing. Returns a function that ends the subscription.
+
+        Raises:
+            TypeError: ``listener`` cannot be called, or is asynchronous.
+        """
+        return self._hub.subscribe(listener)
+
+    # Bulk calls.
+
+    async def init_all(self) -> None:
+        """Initialise every plugin, in order of registration; the first error ends the walk.
+
+        Raises:
+            HookFailed, DeadlineExceeded, InvalidState: of the plugin that could not be initialised. Those after it are
+                untouched; those before it stay initialised until the caller calls `stop_all`.
+            RegistryBusy: another bulk call is under way. Nothing happened.
+        """
+        await self._advance("init_all", INIT)
+
+    async def start_all(self) -> None:
+        """Start every plugin, in order of registration; the first error ends the walk. Raises as `init_all` does."""
+        await self._advance("start_all", START)
+
+    async def stop_all(self) -> None:
+        """Stop every plugin that is not at rest, in order of registration, whatever happens on the way.
+
+        Running and failed plugins are stopped. One that is initialised only is failed as abandoned and then stopped, so
+        that its hook releases what ``on_init`` took. A bulk start under way is ended first, and so is any other call on
+        a plugin. If a ``stop_all`` is under way already, this one waits for it and comes to the same result. Cancelled,
+        it still attempts every plugin before it lets the ``CancelledError`` out.
+
+        Takes at most, for each plugin, its ``stop`` deadline and three grace periods, and as much as it takes to end
+        a call that was under way.
+
+        Raises:
+            StopFailed: an exception group with the error of each plugin that did not stop cleanly.
+            RegistryBusy: a hook called it that the walk is waiting for.
+        """
+        if self._walk is not None and self._walk.task is asyncio.current_task():
+            raise RegistryBusy("stop_all, called by a hook,", self._walk.call)
+        while (other := self._walk) is not None:
+            if other.call != "stop_all" and not other.ending:
+                other.ending = True
+                if other.current is not None and other.current._guard.flight is not None:
+                    self._interrupt(other.current)
+            await other.ended()
+            if other.call == "stop_all":
+                if other.outcome is not None:
+                    raise StopFailed(other.outcome.exceptions)  # type: ignore[arg-type]
+                return
+        walk = self._walk = _Walk("stop_all")
+        task = asyncio.current_task()
+        assert task is not None
+        problems: builtins.list[PluginError] = []
+        urgent: BaseException | None = None
+        try:
+            for plugin in self._plugins.values():
+                walk.current = plugin
+                requests = task.cancelling()
+                try:
+                    cancelled = await self._stop(plugin)
+                    urgent = urgent or cancelled
+                except PluginError as error:
+                    problems.append(error)
+                except BaseException as error:
+                    if isinstance(error, Exception) or (
+                        isinstance(error, asyncio.CancelledError) and task.cancelling() == requests
+                    ):
+                        failed = HookFailed(plugin.info.name, STOP, describe(error))
+                        failed.__cause__ = error
+                        problems.append(failed)
+                    else:
+                        urgent = urgent or error
+            walk.outcome = StopFailed(problems) if problems else None
+        finally:
+            self._walk = None
+            walk.end()
+        if urgent is not None:
+            for problem in problems:
+                logger.error("%s", problem, exc_info=problem)
+            raise urgent
+        if walk.outcome is not None:
+            raise walk.outcome
+
+    async def health_check_all(self) -> builtins.list[PluginHealth]:
+        """Ask all plugins at once how they are; returns one ``(name, state, status)`` for each, in order.
+
+        Raises nothing, and changes no state. Takes at most the longest ``health`` deadline and its grace period.
+        """
+        self._health_checks += 1
+        try:
+            plugins = builtins.list(self._plugins.values())
+            async with asyncio.TaskGroup() as group:
+                answers = [group.create_task(plugin.health_check()) for plugin in plugins]
+            return [
+                PluginHealth(plugin.info.name, plugin.state, answer.result())
+                for plugin, answer in zip(plugins, answers, strict=True)
+            ]
+        finally:
+            self._health_checks -= 1
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[PluginRegistry]:
+        """Run every plugin for as long as the ``async with`` block: init, start, and in any case stop.
+
+        Raises:
+            HookFailed, DeadlineExceeded: a plugin did not start; the others have been stopped again.
+            StopFailed: the block ended well, but plugins did not stop cleanly. If the block raised too, its exception
+                goes on, with a note that tells of these.
+        """
+        try:
+            await self.init_all()
+            await self.start_all()
+            yield self
+        except BaseException as error:
+            try:
+                await self.stop_all()
+            except StopFailed as failed:
+                for problem in failed.exceptions:
+                    error.add_note(f"and while stopping: {problem}")
+                    logger.error("%s", problem, exc_info=problem)
+            raise
+        await self.stop_all()
+
+    # How they go.
+
+    def _check_mutable(self, wanted: str) -> None:
+        if self._walk is not None:
+            raise RegistryBusy(wanted, self._walk.call)
+        if self._health_checks:
+            raise RegistryBusy(wanted, "health_check_all")
+
+    async def _advance(self, call: str, trigger: str) -> None:
+        if self._walk is not None:
+            raise RegistryBusy(call, self._walk.call)
+        walk = self._walk = _Walk(call)
+        try:
+            for plugin in self._plugins.values():
+                walk.current = plugin
+                await plugin._guard.fire(trigger)
+                if walk.ending:
+                    raise Abandoned(plugin.info.name, plugin.state)
+        finally:
+            self._walk = None
+            walk.end()
+
+    def _interrupt(self, plugin: Plugin) -> None:
+        plugin._guard.take_flight().interrupt(Abandoned(plugin.info.name, plugin.state))
+
+    async def _stop(self, plugin: Plugin) -> asyncio.CancelledError | None:
+        """Bring one plugin to rest, from wherever it is. Returns a cancellation that was met before its hook ran."""
+        guard = plugin._guard
+        lifecycle = guard.lifecycle
+        cancelled: asyncio.CancelledError | None = None
+        while guard.flight is not None:
+            flight = guard.take_flight()
+            if not guard.coming_to_rest:
+                self._interrupt(plugin)
+            try:
+                await flight.ended()
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if guard.state not in lifecycle.rest and guard.state != lifecycle.initial:
+            if not guard.can(STOP):
+                await guard.fail(Abandoned(plugin.info.name, guard.state))
+            await guard.fire(STOP)
+        return cancelled
+
+    # Last, because in the lines after it the name would mean this method.
+    def list(self) -> builtins.list[PluginInfo]:
+        """Return the metadata of every plugin, in order."""
+        return [plugin.info for plugin in self._plugins.values()]

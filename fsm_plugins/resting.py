@@ -1,0 +1,102 @@
+"""The steps by which a plugin comes to rest, apart from its own hook: drain its inputs, end its workers.
+
+Both outlive a cancellation of their caller: a stop that is cancelled still has to release what it can. They hand the
+``CancelledError`` back, for the caller to raise when all is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from fsm_plugins.channels import Receiver
+from fsm_plugins.driving import Worker, where
+
+__all__ = ["drain", "end_workers"]
+
+
+async def drain(
+    inputs: Collection[Receiver[object]],
+    workers: Collection[Worker[object]],
+    until: float,
+    alarm: asyncio.Future[None],
+) -> tuple[bool, asyncio.CancelledError | None]:
+    """Let the workers read every input to its end.
+
+    Ends early when no worker is left to read, or when ``alarm`` is done.
+
+    Args:
+        inputs: ports whose senders are all closed, so that they come to an end.
+        workers: who reads them.
+        until: the time of the event loop's clock at which to give up, in seconds.
+        alarm: done when the plugin has to stop at once.
+
+    Returns:
+        Whether the time ran out, and the cancellation of the caller if there was one.
+    """
+    loop = asyncio.get_running_loop()
+    reads = [asyncio.ensure_future(port.drained()) for port in inputs]
+    try:
+        while (reading := [read for read in reads if not read.done()]) and not alarm.done():
+            working = [worker.task for worker in workers if not worker.task.done()]
+            left = until - loop.time()
+            if not working:
+                break
+            if left <= 0:
+                return True, None
+            # Woken by each read that ends and by each worker; a worker that ends may have been the last reader.
+            waits_for: list[asyncio.Future[object]] = [*reading, *working, alarm]  # type: ignore[list-item]
+            await asyncio.wait(waits_for, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError as cancelled:
+        return False, cancelled
+    finally:
+        for read in reads:
+            read.cancel()
+    return False, None
+
+
+async def end_workers(
+    workers: set[Worker[object]], until: float, grace: float
+) -> tuple[list[str], asyncio.CancelledError | None]:
+    """Cancel ``workers`` and wait for their end; close the coroutine of one that ignores it. None survives.
+
+    Args:
+        workers: the set that the workers leave as they end, and that they may add to until then.
+        until: the time of the event loop's clock until which they may take to end, in seconds.
+        grace: what they are given in any case, in seconds.
+
+    Returns:
+        The workers that had to be closed, each with the place where it was, and the cancellation of the caller if
+        there was one.
+    """
+    loop = asyncio.get_running_loop()
+    until = max(until, loop.time() + grace)
+    cancelled: asyncio.CancelledError | None = None
+    told: set[Worker[object]] = set()
+    while live := _live(workers):
+        for worker in live - told:
+            worker.task.cancel()
+        told |= live
+        left = until - loop.time()
+        if left <= 0:
+            break
+        try:
+            await asyncio.wait([worker.task for worker in live], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    closed = sorted(f"{where(worker.coroutine) or 'an unknown place'} (worker {worker.name})" for worker in live)
+    if live:
+        for worker in live:
+            worker.kill()
+        # A killed worker ends at its next step. One whose wait cannot be cancelled has none; it is left behind, named.
+        late = asyncio.create_task(asyncio.wait([worker.task for worker in live], timeout=grace))
+        while not late.done():
+            try:
+                await asyncio.wait([late])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    return closed, cancelled
+
+
+def _live(workers: Collection[Worker[object]]) -> set[Worker[object]]:
+    return {worker for worker in workers if not worker.task.done()}
