@@ -16,7 +16,8 @@ def handles(plugin: object) -> list[Sender[object] | Receiver[object]]:
 
 
 def _values(plugin: object) -> Iterator[object]:
-    for slot in _slots(type(plugin)):
+    cls: Hashable = type(plugin)
+    for slot in _slots(cls):
         try:
             yield getattr(plugin, slot)
         except AttributeError:
