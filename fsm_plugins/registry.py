@@ -42,17 +42,19 @@ class _Walk:
         task: who makes it.
         current: the plugin it has come to.
         ending: whether ``stop_all`` has told it to end.
-        outcome: what it raised, for those who joined it.
+        problems: what went wrong in a ``stop_all``, plugin by plugin.
+        urgent: what its caller must get once all is done, such as a cancellation.
     """
 
-    __slots__ = ("_waiting", "call", "current", "ending", "outcome", "task")
+    __slots__ = ("_waiting", "call", "current", "ending", "problems", "task", "urgent")
 
     def __init__(self, call: str) -> None:
         self.call = call
         self.task = asyncio.current_task()
         self.current: Plugin | None = None
         self.ending = False
-        self.outcome: StopFailed | None = None
+        self.problems: builtins.list[PluginError] = []
+        self.urgent: BaseException | None = None
         self._waiting: builtins.list[asyncio.Future[None]] = []
 
     async def ended(self) -> None:
@@ -199,49 +201,29 @@ class PluginRegistry:
         """
         if self._walk is not None and self._walk.task is asyncio.current_task():
             raise RegistryBusy("stop_all, called by a hook,", self._walk.call)
-        while (other := self._walk) is not None:
-            if other.call != "stop_all" and not other.ending:
-                other.ending = True
-                if other.current is not None and other.current._guard.flight is not None:
-                    self._interrupt(other.current)
+        urgent = await self._end_bulk_start()
+        if (other := self._walk) is not None:
             await other.ended()
-            if other.call == "stop_all":
-                if other.outcome is not None:
-                    raise StopFailed(other.outcome.exceptions)  # type: ignore[arg-type]
-                return
+            if urgent is not None:
+                raise urgent
+            if other.problems:
+                raise StopFailed(other.problems)
+            return
         walk = self._walk = _Walk("stop_all")
-        task = asyncio.current_task()
-        assert task is not None
-        problems: builtins.list[PluginError] = []
-        urgent: BaseException | None = None
+        walk.urgent = urgent
         try:
             for plugin in self._plugins.values():
                 walk.current = plugin
-                requests = task.cancelling()
-                try:
-                    cancelled = await self._stop(plugin)
-                    urgent = urgent or cancelled
-                except PluginError as error:
-                    problems.append(error)
-                except BaseException as error:
-                    if isinstance(error, Exception) or (
-                        isinstance(error, asyncio.CancelledError) and task.cancelling() == requests
-                    ):
-                        failed = HookFailed(plugin.info.name, STOP, describe(error))
-                        failed.__cause__ = error
-                        problems.append(failed)
-                    else:
-                        urgent = urgent or error
-            walk.outcome = StopFailed(problems) if problems else None
+                await self._stop(plugin, walk)
         finally:
             self._walk = None
             walk.end()
-        if urgent is not None:
-            for problem in problems:
+        if walk.urgent is not None:
+            for problem in walk.problems:
                 logger.error("%s", problem, exc_info=problem)
-            raise urgent
-        if walk.outcome is not None:
-            raise walk.outcome
+            raise walk.urgent
+        if walk.problems:
+            raise StopFailed(walk.problems)
 
     async def health_check_all(self) -> builtins.list[PluginHealth]:
         """Ask all plugins at once how they are; returns one ``(name, state, status)`` for each, in order.
@@ -308,24 +290,49 @@ class PluginRegistry:
     def _interrupt(self, plugin: Plugin) -> None:
         plugin._guard.take_flight().interrupt(Abandoned(plugin.info.name, plugin.state))
 
-    async def _stop(self, plugin: Plugin) -> asyncio.CancelledError | None:
-        """Bring one plugin to rest, from wherever it is. Returns a cancellation that was met before its hook ran."""
+    async def _end_bulk_start(self) -> BaseException | None:
+        """End an ``init_all`` or ``start_all`` that is under way. Returns a cancellation met meanwhile."""
+        cancelled: BaseException | None = None
+        while (walk := self._walk) is not None and walk.call != "stop_all":
+            if not walk.ending:
+                walk.ending = True
+                if walk.current is not None and walk.current._guard.flight is not None:
+                    self._interrupt(walk.current)
+            try:
+                await walk.ended()
+            except asyncio.CancelledError as error:
+                cancelled = error
+        return cancelled
+
+    async def _stop(self, plugin: Plugin, walk: _Walk) -> None:
+        """Bring one plugin to rest, from wherever it is; note in ``walk`` what went wrong."""
+        assert walk.task is not None
         guard = plugin._guard
-        lifecycle = guard.lifecycle
-        cancelled: asyncio.CancelledError | None = None
         while guard.flight is not None:
             flight = guard.take_flight()
             if not guard.coming_to_rest:
                 self._interrupt(plugin)
             try:
                 await flight.ended()
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if guard.state not in lifecycle.rest and guard.state != lifecycle.initial:
+            except asyncio.CancelledError as cancelled:
+                walk.urgent = walk.urgent or cancelled
+        if guard.state in guard.lifecycle.rest or guard.state == guard.lifecycle.initial:
+            return
+        requests = walk.task.cancelling()
+        try:
             if not guard.can(STOP):
                 await guard.fail(Abandoned(plugin.info.name, guard.state))
             await guard.fire(STOP)
-        return cancelled
+        except PluginError as error:
+            walk.problems.append(error)
+        except BaseException as error:
+            cancelled_itself = isinstance(error, asyncio.CancelledError) and walk.task.cancelling() == requests
+            if isinstance(error, Exception) or cancelled_itself:
+                failed = HookFailed(plugin.info.name, STOP, describe(error))
+                failed.__cause__ = error
+                walk.problems.append(failed)
+            else:
+                walk.urgent = walk.urgent or error
 
     # Last, because in the lines after it the name would mean this method.
     def list(self) -> builtins.list[PluginInfo]:
