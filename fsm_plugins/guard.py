@@ -319,7 +319,8 @@ class Guard:
             cancelled = raised if isinstance(raised, asyncio.CancelledError) else asyncio.CancelledError()
             raise _Failure(cancelled, flight.cause or raised or cancelled)
         if drive.expired and flight.cause is None:
-            late = DeadlineExceeded(self.info.name, trigger, seconds, drive.place, drive.abandoned)
+            deadline = self.deadlines.of(trigger)
+            late = DeadlineExceeded(self.info.name, trigger, deadline, drive.place, drive.abandoned)
             late.__cause__ = raised
             raise _Failure(late, late)
         if raised is None:
@@ -417,22 +418,21 @@ class Guard:
 
         Raises the first thing that went wrong; a cancellation comes before all others.
         """
+        name, trigger, seconds, grace = (
+            self.info.name,
+            move.trigger,
+            self.deadlines.of(move.trigger),
+            self.deadlines.grace,
+        )
         ports = handles(self.plugin)
-        seconds, grace = self.deadlines.of(move.trigger), self.deadlines.grace
-        if not (self.workers or ports or self._health):
-            if (waiting := self._begin(move.hook)) is not None:
-                await self._drive(move.trigger, *waiting, seconds)
-            return
-
-        name, trigger, flight = self.info.name, move.trigger, self.take_flight()
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         problems: list[_Failure] = []
         cancelled = await self._end_health_check() if self._health is not None else None
 
-        inputs = [port for port in ports if isinstance(port, Receiver) and port.producers_gone and not port.closed]
-        if inputs and self.workers and cancelled is None and move.source not in self.lifecycle.failures:
-            late, cancelled = await drain(inputs, self.workers, until, flight.alarm())
+        if ports and self.workers and cancelled is None and move.source not in self.lifecycle.failures:
+            inputs = [port for port in ports if isinstance(port, Receiver) and port.producers_gone and not port.closed]
+            late, cancelled = await drain(inputs, self.workers, until, self.take_flight().alarm())
             if late:
                 left = sum(len(port) for port in inputs)
                 undrained = DeadlineExceeded(name, trigger, seconds, f"its inputs, with {left} messages left in them")
@@ -452,8 +452,8 @@ class Guard:
         for port in ports:
             port.close()
 
-        if flight.cause is not None:
-            problems.insert(0, self._interruption(flight))
+        if isinstance(self.flight, Flight) and self.flight.cause is not None:
+            problems.insert(0, self._interruption(self.flight))
         if cancelled is not None:
             problems.insert(0, _Failure(cancelled, problems[0].cause if problems else cancelled))
         # Stable: an exception that must not be held back comes first, and what happened first comes next.
