@@ -1,7 +1,7 @@
 """How fast the channels are, as a ratio to `asyncio.Queue` on the same machine in the same minute.
 
-Run ``python benchmarks/channels.py``. Every scenario moves the same messages through every contender, the contenders take
-turns, and what counts is the median of the repeats. Messages per second depend on the machine; the ratios hardly do.
+Run ``python benchmarks/channels.py``. Every scenario moves the same messages through every contender, the contenders
+take turns, and what counts is the median of the repeats. Messages per second depend on the machine, ratios hardly do.
 
 A queue has no end, so its producers put a sentinel for the consumer to look for; a channel is closed and drained.
 Contenders other than the standard library take part if they happen to be installed.
@@ -88,20 +88,24 @@ def ours(consume: Callable[[Receiver[int]], Awaitable[int]], *, capacity: int, p
 def queue(make: Callable[[int], Any], *, capacity: int, producers: int = 1) -> Run:
     """Return a run over anything with the interface of `asyncio.Queue`."""
 
-    async def produce(put: Callable[[Any], Awaitable[None]], messages: int) -> None:
+    async def produce(ends: Any, messages: int) -> None:
         for i in range(messages):
-            await put(i)
-        await put(STOP)
+            await ends.put(i)
+        await ends.put(STOP)
 
-    async def run(messages: int) -> int:
-        ends = make(capacity)
-        tasks = [asyncio.create_task(produce(ends.put, messages // producers)) for _ in range(producers)]
+    async def consume(ends: Any) -> int:
         count, left = 0, producers
         while left:
             if await ends.get() is STOP:
                 left -= 1
             else:
                 count += 1
+        return count
+
+    async def run(messages: int) -> int:
+        ends = make(capacity)
+        tasks = [asyncio.create_task(produce(ends, messages // producers)) for _ in range(producers)]
+        count = await consume(ends)
         await asyncio.gather(*tasks)
         return count
 
@@ -181,7 +185,7 @@ def contenders(capacity: int, producers: int = 1) -> dict[str, Run]:
 
 
 def measure(runs: dict[str, Run], *, messages: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
-    """Return (CPU seconds, wall seconds) of each repeat of each run. The runs take turns, so that all meet the same noise."""
+    """Return (CPU seconds, wall seconds) of each repeat of each run. The runs take turns, to meet the same noise."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for repeat in range(-1, repeats):  # one round to warm up
         for name, run in runs.items():

@@ -42,6 +42,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
+_NO_CREDIT: repeat[None] = repeat(None, 0)
 _NOTHING: deque[Any] = deque(maxlen=0)
 """What ``ready`` is while a receive has to look before it takes."""
 
@@ -91,12 +92,8 @@ class _Channel(Generic[T]):
     reader: asyncio.Future[None] | None = None
     waiting: OrderedDict[asyncio.Future[bool], Sender[T]] = Factory(OrderedDict)  # the longest first
     watchers: list[asyncio.Future[None]] = Factory(list)
-    credit: int = 0
+    credit: repeat[None] = _NO_CREDIT
     ready: deque[T] = Factory(lambda: _NOTHING)
-
-    def room(self) -> int:
-        """Return how many slots are neither filled nor promised. While a sender waits there is none."""
-        return 0 if self.closed else self.capacity - len(self.queue) - self.promised
 
     def finished(self) -> bool:
         """Return whether nothing is left, and nothing can come any more."""
@@ -104,22 +101,23 @@ class _Channel(Generic[T]):
 
     def settle(self) -> None:
         """Serve whoever can be served, and set the gates. To be called after every change of a fact."""
-        room = self.room()
-        while room and self.waiting:
-            waiter, _ = self.waiting.popitem(last=False)
+        room = 0 if self.closed else self.capacity - len(self.queue) - self.promised
+        waiting = self.waiting
+        while waiting and room:
+            waiter, _ = waiting.popitem(last=False)
             if not waiter.done():  # else it was cancelled, and its task has not run since
                 waiter.set_result(True)
                 self.promised += 1
                 room -= 1
         reader = self.reader
-        if reader is None or reader.done():
-            self.credit = room
-        elif self.queue or self.finished():
-            reader.set_result(None)
-            self.credit = room
-        else:
-            self.credit = 0  # the next message has to wake it
-        self.ready = _NOTHING if self.waiting or reader is not None else self.queue
+        if reader is None:
+            self.ready = _NOTHING if waiting else self.queue
+        elif not reader.done():
+            if self.queue or self.finished():
+                reader.set_result(None)
+            else:
+                room = 0  # the next message has to wake it
+        self.credit = repeat(None, room) if room else _NO_CREDIT
 
     def turn_away(self, sender: Sender[T] | None = None) -> None:
         """Wake the waiting sends of one sender, or of all, without a slot: they find out that they were closed."""
@@ -127,6 +125,11 @@ class _Channel(Generic[T]):
             del self.waiting[waiter]
             if not waiter.done():
                 waiter.set_result(False)
+
+    def forget(self, reader: asyncio.Future[None]) -> None:
+        """Take note that the receiver does not wait any more."""
+        if self.reader is reader:  # else its lease was closed, and the place may be somebody else's
+            self.reader = None
 
     def notify(self) -> None:
         """Wake everyone in `Receiver.drained`, to look again."""
@@ -213,8 +216,7 @@ class Sender(_Handle, Generic[T_contra]):
             ChannelClosed: the receiver, or this sender, was closed.
         """
         gate = self._gate
-        if credit := gate.credit:
-            gate.credit = credit - 1
+        for _ in gate.credit:
             gate.queue.append(item)
             return
         if not self._has_room():
@@ -230,8 +232,7 @@ class Sender(_Handle, Generic[T_contra]):
             ChannelClosed: the receiver, or this sender, was closed.
         """
         gate = self._gate
-        if credit := gate.credit:
-            gate.credit = credit - 1
+        for _ in gate.credit:
             gate.queue.append(item)
             return
         if not self._has_room():
@@ -283,11 +284,10 @@ class Sender(_Handle, Generic[T_contra]):
 
     def _has_room(self) -> bool:
         """Return whether a slot can be had now; raise if there never will be one."""
-        if self._closed:
-            raise ChannelClosed("this sender was closed")
-        if self._channel.closed:
-            raise ChannelClosed("the receiver was closed")
-        return self._channel.room() > 0
+        channel = self._channel
+        if self._closed or channel.closed:
+            raise ChannelClosed("this sender was closed" if self._closed else "the receiver was closed")
+        return len(channel.queue) + channel.promised < channel.capacity
 
     async def _turn(self) -> None:
         """Wait in line for a slot. On return there is a free one, which the caller fills or keeps at once."""
@@ -297,7 +297,8 @@ class Sender(_Handle, Generic[T_contra]):
         channel.ready = _NOTHING  # the next receive has to serve this one
         try:
             await waiter
-            self._has_room()
+            if self._closed or channel.closed:
+                self._has_room()
         except BaseException:
             if waiter.done() and not waiter.cancelled() and waiter.result():
                 channel.promised -= 1
@@ -385,10 +386,8 @@ class Receiver(_Handle, Generic[T_co]):
             ChannelClosed: the end: nothing is left, and nothing can come any more. Or this lease was closed.
             ChannelError: another task is receiving, or this end is lent.
         """
-        try:
-            return self._gate.ready.popleft()  # type: ignore[no-any-return]
-        except IndexError:
-            pass  # so that what is raised below does not have it for a context
+        if ready := self._gate.ready:
+            return ready.popleft()  # type: ignore[no-any-return]
         if self._has_message() or await self._arrival():
             return self._take()
         raise ChannelClosed(self._end())
@@ -419,10 +418,8 @@ class Receiver(_Handle, Generic[T_co]):
 
     async def __anext__(self) -> T_co:
         """Receive one message, as `recv`; the end of the channel ends the loop."""
-        try:
-            return self._gate.ready.popleft()  # type: ignore[no-any-return]
-        except IndexError:
-            pass
+        if ready := self._gate.ready:
+            return ready.popleft()  # type: ignore[no-any-return]
         if self._has_message() or await self._arrival():
             return self._take()
         raise StopAsyncIteration
@@ -514,14 +511,15 @@ class Receiver(_Handle, Generic[T_co]):
         channel = self._channel
         if not channel.finished():
             channel.reader = reader = asyncio.get_running_loop().create_future()
-            channel.credit = 0  # the next message has to wake this task
+            channel.credit = _NO_CREDIT  # the next message has to wake this task
             channel.ready = _NOTHING
             try:
                 await reader
-            finally:
-                if channel.reader is reader:  # else this lease was closed
-                    channel.reader = None
-                    channel.settle()
+            except BaseException:
+                channel.forget(reader)
+                channel.settle()
+                raise
+            channel.forget(reader)
             if self._has_message():
                 return True
         channel.end_seen = True
