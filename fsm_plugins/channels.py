@@ -16,10 +16,11 @@ can be made without a running loop; the handles belong to one loop at a time and
 Theory of operation
 -------------------
 All handles share one `_Channel`. Its *facts* are the queue, the slots promised to somebody, who waits, who is gone.
-Whatever changes a fact calls `_Channel.settle`, which derives the rest: it promises free slots to the senders that wait,
-wakes the receiver, and sets two gates. ``credit`` is the number of messages that may be sent without looking at
-anything else, ``ready`` is the queue if a message may be taken without looking at anything else. So the common case is
-one test and one operation on a deque, and there is one place where somebody can be woken or forgotten.
+Whatever changes a fact calls `_Channel.settle`, which derives the rest: it promises free slots to the senders that
+wait, wakes the receiver, and sets two gates. ``credit`` yields as many times as messages may be sent without looking at
+anything else: an iterator is the cheapest counter to test and count down in one. ``ready`` is the queue while a message
+may be taken without looking at anything else. So the common case is one test and one operation on a deque, and there is
+one place where somebody can be woken or forgotten. The gates err on the side of being shut, never of being open.
 
 A promised slot is not free: the sender that is woken finds it there, or hands it on if it was cancelled meanwhile.
 """
@@ -27,9 +28,8 @@ A promised slot is not free: the sender that is woken finds it there, or hands i
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from itertools import repeat
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from attrs import Factory, define
@@ -42,9 +42,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
-_NO_CREDIT: repeat[None] = repeat(None, 0)
-_NOTHING: deque[Any] = deque(maxlen=0)
-"""What ``ready`` is while a receive has to look before it takes."""
+_NO_CREDIT: repeat[None] = repeat(None, 0)  # while a send has to look before it appends
+_NOTHING: deque[Any] = deque(maxlen=0)  # while a receive has to look before it takes
 
 
 def channel(capacity: int) -> tuple[Sender[T], Receiver[T]]:
@@ -89,8 +88,8 @@ class _Channel(Generic[T]):
     senders: int = 0
     closed: bool = False  # by the receiver
     end_seen: bool = False  # by the receiver: it came back for more, and there was no more
-    reader: asyncio.Future[None] | None = None
-    waiting: OrderedDict[asyncio.Future[bool], Sender[T]] = Factory(OrderedDict)  # the longest first
+    reader: asyncio.Future[None] | None = None  # who waits for a message, until its task has run
+    waiting: deque[tuple[asyncio.Future[bool], Sender[T]]] = Factory(deque)  # the longest first
     watchers: list[asyncio.Future[None]] = Factory(list)
     credit: repeat[None] = _NO_CREDIT
     ready: deque[T] = Factory(lambda: _NOTHING)
@@ -104,7 +103,7 @@ class _Channel(Generic[T]):
         room = 0 if self.closed else self.capacity - len(self.queue) - self.promised
         waiting = self.waiting
         while waiting and room:
-            waiter, _ = waiting.popitem(last=False)
+            waiter, _ = waiting.popleft()
             if not waiter.done():  # else it was cancelled, and its task has not run since
                 waiter.set_result(True)
                 self.promised += 1
@@ -121,15 +120,12 @@ class _Channel(Generic[T]):
 
     def turn_away(self, sender: Sender[T] | None = None) -> None:
         """Wake the waiting sends of one sender, or of all, without a slot: they find out that they were closed."""
-        for waiter in [w for w, s in self.waiting.items() if sender is None or s is sender]:
-            del self.waiting[waiter]
-            if not waiter.done():
-                waiter.set_result(False)
-
-    def forget(self, reader: asyncio.Future[None]) -> None:
-        """Take note that the receiver does not wait any more."""
-        if self.reader is reader:  # else its lease was closed, and the place may be somebody else's
-            self.reader = None
+        for place in list(self.waiting):
+            waiter, waits = place
+            if sender is None or waits is sender:
+                self.waiting.remove(place)
+                if not waiter.done():
+                    waiter.set_result(False)
 
     def notify(self) -> None:
         """Wake everyone in `Receiver.drained`, to look again."""
@@ -138,8 +134,7 @@ class _Channel(Generic[T]):
                 watcher.set_result(None)
 
 
-_SHUT: _Channel[Any] = _Channel(0)
-"""The channel that a handle goes to when it may not touch its own: there is never any credit, and nothing is ready."""
+_SHUT: _Channel[Any] = _Channel(0)  # where the gates of a handle are once it may not touch its channel
 
 
 class _Handle:
@@ -163,6 +158,7 @@ class _Handle:
         return self._closed
 
     def close(self) -> None:
+        """Close this handle. To close it again does nothing."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -176,9 +172,7 @@ class _Handle:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -292,8 +286,9 @@ class Sender(_Handle, Generic[T_contra]):
     async def _turn(self) -> None:
         """Wait in line for a slot. On return there is a free one, which the caller fills or keeps at once."""
         channel = self._channel
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        channel.waiting[waiter] = self
+        waiter: asyncio.Future[bool] = asyncio.Future()
+        place = (waiter, self)
+        channel.waiting.append(place)
         channel.ready = _NOTHING  # the next receive has to serve this one
         try:
             await waiter
@@ -302,11 +297,11 @@ class Sender(_Handle, Generic[T_contra]):
         except BaseException:
             if waiter.done() and not waiter.cancelled() and waiter.result():
                 channel.promised -= 1
-            else:
-                channel.waiting.pop(waiter, None)
+            elif place in channel.waiting:
+                channel.waiting.remove(place)
             channel.settle()
             raise
-        channel.promised -= 1
+        channel.promised -= 1  # nothing else runs before the caller has it
 
 
 class Permit(Generic[T_contra]):
@@ -346,9 +341,7 @@ class Permit(Generic[T_contra]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.release()
 
 
@@ -389,7 +382,9 @@ class Receiver(_Handle, Generic[T_co]):
         if ready := self._gate.ready:
             return ready.popleft()  # type: ignore[no-any-return]
         if self._has_message() or await self._arrival():
-            return self._take()
+            item: T_co = self._channel.queue.popleft()
+            self._channel.settle()
+            return item
         raise ChannelClosed(self._end())
 
     async def recv_many(self, limit: int) -> list[T_co]:
@@ -421,19 +416,20 @@ class Receiver(_Handle, Generic[T_co]):
         if ready := self._gate.ready:
             return ready.popleft()  # type: ignore[no-any-return]
         if self._has_message() or await self._arrival():
-            return self._take()
+            item: T_co = self._channel.queue.popleft()
+            self._channel.settle()
+            return item
         raise StopAsyncIteration
 
     async def drained(self) -> None:
         """Wait until the reader has met the end: it came back for more when nothing was left and nothing could come.
 
-        So with ``async for item in receiver: await process(item)`` all that was accepted has been processed. It does not
-        matter whether the end is met through this handle, its owner or a lease. Returns as well when this handle is
-        closed.
+        So with ``async for item in receiver: await process(item)`` all that was accepted has been processed. It does
+        not matter whether the end is met through the owner or a lease. Returns as well when this handle is closed.
         """
         channel = self._channel
         while not (channel.end_seen or self._closed):
-            watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            watcher: asyncio.Future[None] = asyncio.Future()
             channel.watchers.append(watcher)
             try:
                 await watcher
@@ -498,38 +494,37 @@ class Receiver(_Handle, Generic[T_co]):
 
     def _has_message(self) -> bool:
         """Return whether there is a message to take; raise if it is not for this handle, or not now."""
-        if self._closed and self._owner is not None:
-            raise ChannelClosed("this receiver was closed")
-        if self._lease is not None:
+        channel = self._channel
+        if self._gate is not channel:
+            if self._closed:
+                raise ChannelClosed("this receiver was closed")
             raise ChannelError("this receiving end is lent; close the lease first")
-        if self._channel.reader is not None:
-            raise ChannelError("another task is receiving from this channel, and it has room for one consumer only")
-        return bool(self._channel.queue)
+        if channel.reader is not None:
+            raise ChannelError("another task is receiving from this channel, and a channel has one consumer")
+        return bool(channel.queue)
 
     async def _arrival(self) -> bool:
-        """Wait for a message. Return False at the end, which has then been seen."""
+        """Wait for a message, which the caller takes at once. Return False at the end, which has then been seen."""
         channel = self._channel
         if not channel.finished():
-            channel.reader = reader = asyncio.get_running_loop().create_future()
+            reader: asyncio.Future[None] = asyncio.Future()
+            channel.reader = reader
             channel.credit = _NO_CREDIT  # the next message has to wake this task
             channel.ready = _NOTHING
             try:
                 await reader
             except BaseException:
-                channel.forget(reader)
-                channel.settle()
+                if channel.reader is reader:
+                    channel.reader = None
+                    channel.settle()
                 raise
-            channel.forget(reader)
+            if channel.reader is reader:  # else this lease was closed, and another one may receive already
+                channel.reader = None
             if self._has_message():
                 return True
         channel.end_seen = True
         channel.notify()
         return False
-
-    def _take(self) -> T_co:
-        item: T_co = self._channel.queue.popleft()
-        self._channel.settle()
-        return item
 
     def _end(self) -> str:
         if self._closed:
