@@ -513,13 +513,9 @@ class Receiver(_Handle, Generic[T_co]):
             channel.ready = _NOTHING
             try:
                 await reader
-            except BaseException:
-                if channel.reader is reader:
-                    channel.reader = None
-                    channel.settle()
-                raise
-            if channel.reader is reader:  # else this lease was closed, and another one may receive already
-                channel.reader = None
+            finally:
+                if channel.reader is reader:  # else this lease was closed, and another may receive already
+                    channel.reader = None  # the gates stay shut, until somebody who has to look settles
             if self._has_message():
                 return True
         channel.end_seen = True

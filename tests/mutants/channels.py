@@ -37,14 +37,18 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a slot is granted to a sender that was cancelled",
         _FILE,
-        "            if not waiter.done():  # else it was cancelled, and its task has not run since\n"
-        "                waiter.set_result(True)\n"
-        "                self.promised += 1\n"
-        "                room -= 1",
-        "            if not waiter.done():\n"
-        "                waiter.set_result(True)\n"
-        "            self.promised += 1\n"
-        "            room -= 1",
+        (
+            "            if not waiter.done():  # else it was cancelled, and its task has not run since\n"
+            "                waiter.set_result(True)\n"
+            "                self.promised += 1\n"
+            "                room -= 1"
+        ),
+        (
+            "            if not waiter.done():\n"
+            "                waiter.set_result(True)\n"
+            "            self.promised += 1\n"
+            "            room -= 1"
+        ),
     ),
     (
         "only one of the waiting senders is served",
@@ -110,12 +114,14 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "a permit sends twice",
         _FILE,
         "        self._channel.queue.append(item)\n        self.release()",
-        "        channel = self._channel\n"
-        "        channel.queue.append(item)\n"
-        "        self.release()\n"
-        "        self._channel = channel\n"
-        "        channel.promised += 1\n"
-        "        channel.permits += 1",
+        (
+            "        channel = self._channel\n"
+            "        channel.queue.append(item)\n"
+            "        self.release()\n"
+            "        self._channel = channel\n"
+            "        channel.promised += 1\n"
+            "        channel.permits += 1"
+        ),
     ),
     (
         "a permit that is used does not tell anybody",
@@ -163,7 +169,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "a clone does not count",
         _FILE,
         "        return Sender(self._channel)",
-        "        twin: Sender[T_contra] = Sender(self._channel)\n        self._channel.senders -= 1\n        return twin",
+        "        self._channel.senders -= 1\n        return Sender(self._channel)",
     ),
     (
         "closing the receiver leaves the senders waiting",
@@ -216,35 +222,32 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a cancelled receiver is still waiting in the books",
         _FILE,
-        "                if channel.reader is reader:\n                    channel.reader = None\n",
-        "",
-    ),
-    (
-        "a cancelled receiver leaves the gates shut",
-        _FILE,
-        "                    channel.settle()\n                raise",
-        "                raise",
+        "            finally:\n                if channel.reader is reader:  # else",
+        "            finally:\n                if channel.reader is reader and not reader.cancelled():  # else",
     ),
     (
         "a lease that was closed throws out the one that follows",
         _FILE,
-        "            if channel.reader is reader:  # else this lease was closed, and another one may receive already\n"
-        "                channel.reader = None",
-        "            channel.reader = None",
+        "                if channel.reader is reader:  # else",
+        "                if channel.reader:  # else",
     ),
     (
         "the channel ends before it is drained",
         _FILE,
-        "        if self._has_message() or await self._arrival():\n"
-        "            item: T_co = self._channel.queue.popleft()\n"
-        "            self._channel.settle()\n"
-        "            return item\n"
-        "        raise ChannelClosed(self._end())",
-        "        if not self._channel.closed and (self._has_message() or await self._arrival()):\n"
-        "            item: T_co = self._channel.queue.popleft()\n"
-        "            self._channel.settle()\n"
-        "            return item\n"
-        "        raise ChannelClosed(self._end())",
+        (
+            "        if self._has_message() or await self._arrival():\n"
+            "            item: T_co = self._channel.queue.popleft()\n"
+            "            self._channel.settle()\n"
+            "            return item\n"
+            "        raise ChannelClosed(self._end())"
+        ),
+        (
+            "        if not self._channel.closed and (self._has_message() or await self._arrival()):\n"
+            "            item: T_co = self._channel.queue.popleft()\n"
+            "            self._channel.settle()\n"
+            "            return item\n"
+            "        raise ChannelClosed(self._end())"
+        ),
     ),
     (
         "a receive that had to look serves nobody",
@@ -255,14 +258,18 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "last in, first out",
         _FILE,
-        "            item: T_co = self._channel.queue.popleft()\n"
-        "            self._channel.settle()\n"
-        "            return item\n"
-        "        raise StopAsyncIteration",
-        "            item: T_co = self._channel.queue.pop()\n"
-        "            self._channel.settle()\n"
-        "            return item\n"
-        "        raise StopAsyncIteration",
+        (
+            "            item: T_co = self._channel.queue.popleft()\n"
+            "            self._channel.settle()\n"
+            "            return item\n"
+            "        raise StopAsyncIteration"
+        ),
+        (
+            "            item: T_co = self._channel.queue.pop()\n"
+            "            self._channel.settle()\n"
+            "            return item\n"
+            "        raise StopAsyncIteration"
+        ),
     ),
     (
         "recv_many loses a message",
@@ -297,7 +304,11 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "closing a lease leaves its receive waiting",
         _FILE,
-        "            if reader is not None and not reader.done():\n                reader.set_result(None)\n        else:",
+        (
+            "            if reader is not None and not reader.done():\n"
+            "                reader.set_result(None)\n"
+            "        else:"
+        ),
         "        else:",
     ),
     (

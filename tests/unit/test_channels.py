@@ -217,6 +217,7 @@ def test_a_second_consumer_is_refused() -> None:
                 await second
         sender.try_send(1)
         sender.try_send(2)
+        sender.clone().close()
         with pytest.raises(ChannelError, match="another task is receiving"):
             await receiver.recv()  # the message is promised to the first, though it did not run yet
         assert await first == 1
@@ -242,17 +243,18 @@ def test_one_channel_serves_one_loop_after_another() -> None:
 # Fairness -------------------------------------------------------------------------------------------------------------
 
 
-def test_senders_are_served_in_the_order_they_came() -> None:
+@pytest.mark.parametrize("how", ["recv", "async for"])
+def test_senders_are_served_in_the_order_they_came(how: str) -> None:
     """Of those who wait the first is served first."""
 
     async def main() -> list[int]:
-        sender, receiver = ends(1, 0)
-        for number in range(1, 5):
+        sender, receiver = ends(2, 0, 1)
+        for number in range(2, 6):
             spawn(sender.clone().send(number))
         await steps()
-        return [await receiver.recv() for _ in range(5)]
+        return [await (receiver.recv() if how == "recv" else anext(receiver)) for _ in range(6)]
 
-    assert run(main()) == [0, 1, 2, 3, 4]
+    assert run(main()) == [0, 1, 2, 3, 4, 5]
 
 
 def test_nobody_overtakes_those_who_wait() -> None:
@@ -527,6 +529,25 @@ def test_a_slot_granted_to_a_cancelled_sender_is_handed_on(call: str, grant_firs
     run(main())
 
 
+def test_a_cancelled_send_leaves_nothing_behind() -> None:
+    """Senders that give up time and again on a channel that stays full do not pile up in it."""
+
+    async def main() -> None:
+        sender, _ = ends(1, 0)
+        clone = sender.clone()
+        gone = weakref.ref(clone)
+        cut = spawn(clone.send(1))
+        await steps()
+        cut.cancel()
+        await outcome(cut)
+        del clone, cut
+        await steps()  # the loop lets go of the task
+        gc.collect()
+        assert gone() is None
+
+    run(main())
+
+
 def test_a_slot_granted_to_a_cancelled_sender_is_free_again() -> None:
     """With nobody behind it in line the slot is free."""
 
@@ -667,8 +688,12 @@ def test_closing_a_lease_wakes_who_receives_on_it(how: str, message: bool) -> No
         await steps()
         if message:
             sender.try_send(1)
+
+        async def follow() -> int:
+            return await owner.lease().recv()
+
+        following = spawn(follow())  # it runs before the receive that is woken by the closing
         lease.close()
-        following = spawn(owner.lease().recv())
         await steps(1)
         with pytest.raises(ChannelClosed, match="this receiver was closed"):
             await receiving
