@@ -28,6 +28,7 @@ A promised slot is not free: the sender that is woken finds it there, or hands i
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from itertools import repeat
 from typing import Any, Generic, Self, TypeVar
@@ -116,7 +117,7 @@ class _Channel(Generic[T]):
                 reader.set_result(None)
             else:
                 room = 0  # the next message has to wake it
-        self.credit = repeat(None, room) if room else _NO_CREDIT
+        self.credit = repeat(None, min(room, sys.maxsize)) if room else _NO_CREDIT
 
     def turn_away(self, sender: Sender[T] | None = None) -> None:
         """Wake the waiting sends of one sender, or of all, without a slot: they find out that they were closed."""
@@ -389,6 +390,9 @@ class Receiver(_Handle, Generic[T_co]):
 
     async def recv_many(self, limit: int) -> list[T_co]:
         """Receive what is there, from 1 to ``limit`` messages; wait while there is none.
+
+        It is fastest with a limit of the capacity or more, which takes the whole queue in one step. If it is cancelled,
+        no message was taken.
 
         Raises:
             TypeError, ValueError: ``limit`` is not an integer of at least 1.

@@ -89,8 +89,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "credit off by one",
         _FILE,
-        "self.credit = repeat(None, room) if room",
-        "self.credit = repeat(None, room + 1) if room",
+        "repeat(None, min(room, sys.maxsize)) if room",
+        "repeat(None, min(room + 1, sys.maxsize)) if room",
     ),
     (
         "promised slots count as free: try_send overtakes those who wait",
