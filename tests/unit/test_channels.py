@@ -197,6 +197,8 @@ def test_recv_many_makes_room_for_all() -> None:
         sending = [spawn(sender.send(n)) for n in (4, 5, 6, 7)]
         await steps()
         assert await receiver.recv_many(3) == [1, 2, 3]
+        with pytest.raises(ChannelFull):
+            sender.try_send(8)  # each of the slots is promised
         await steps()
         assert [task.done() for task in sending] == [True, True, True, False]
         assert await receiver.recv_many(9) == [4, 5, 6]
@@ -454,6 +456,8 @@ def test_closing_wakes_the_senders_that_wait(who: str, call: str, granted: bool)
             assert await outcome(behind) is ChannelClosed
         else:
             if not granted:
+                await steps()
+                assert not behind.done()
                 assert await receiver.recv() == 0
             await behind
             assert await receiver.recv() == 2
