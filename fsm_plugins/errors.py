@@ -60,7 +60,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     ''
     """
     near = difflib.get_close_matches(word, sorted(set(known)), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    return f" (did you mean {str(near[0])!r}?)" if near else ""
 
 
 class PluginError(Exception):
