@@ -104,8 +104,12 @@ def _choices(kind: Any) -> list[tuple[object, object]]:
 
 
 def _words_for_choices(kind: object) -> str:
-    words = [show(raw) for raw, _ in _choices(kind) if raw is not None]
-    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return _either(show(raw) for raw, _ in _choices(kind) if raw is not None)
+
+
+def _either(words: Iterable[str]) -> str:
+    *others, last = dict.fromkeys(words)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 @rule(
@@ -123,7 +127,7 @@ def _choice(value: object, kind: object) -> object:
 
 
 def _words_for_union(kind: object) -> str:
-    return " or ".join(dict.fromkeys(describe(member) for member in members(kind)))
+    return _either(describe(member) for member in members(kind))
 
 
 @rule(when=lambda kind: len(members(kind)) > 1, words=_words_for_union, of_text="either")

@@ -66,7 +66,9 @@ class Parameter:
             # the field `date: date` does not hide its own type.
             found: object = typing.get_type_hints(holder, inner, outer, include_extras=True)["x"]
         except Exception as error:
-            raise Unresolvable(f"{error}; it is declared in {_place(self.owner)}") from error
+            raise Unresolvable(
+                f"{error}; import it where {_place(self.owner)} is defined, and not under TYPE_CHECKING"
+            ) from error
         return found.type if isinstance(found, dataclasses.InitVar) else found
 
 

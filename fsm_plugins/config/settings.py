@@ -33,7 +33,7 @@ def structure_settings(
         exclude: the keywords that somebody else gives, which are the ports.
 
     Returns:
-        The keyword arguments that are sound, and every problem, in the order of ``raw``.
+        The keyword arguments that are sound, and every problem with the others.
 
     >>> def clock(interval: float, label: str = "clock") -> None: ...
     >>> structure_settings(clock, {"interval": 2}, "plugins.clock.settings")
