@@ -108,7 +108,7 @@ def _words_for_choices(kind: object) -> str:
 
 
 def _either(words: Iterable[str]) -> str:
-    *others, last = dict.fromkeys(words)
+    *others, last = dict.fromkeys(words) or ["nothing at all"]
     return f"{', '.join(others)} or {last}" if others else last
 
 

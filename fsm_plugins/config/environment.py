@@ -150,7 +150,7 @@ def _put(tree: dict[str, object], variable: str, text: str) -> None:
     for part in parents:
         key = _key(here, shape, part, variable)
         below = shape if shape.open else shape.keys.get(key, shape.items)
-        inner = here.setdefault(key, {})
+        inner = here.get(key) if below is None else here.setdefault(key, {})
         if isinstance(inner, EnvText):
             raise _Refused(f"{inner.variable} gives {str(key)!r} as a whole already; unset one of the two")
         if below is None or not isinstance(inner, dict):

@@ -119,7 +119,7 @@ def unwrap(kind: Any) -> Any:
         elif len(members(kind)) == 1:  # TOML has no null: an optional value is one that can be left out
             (kind,) = members(kind)
         else:
-            return NoneType if kind is None else kind
+            return kind
 
 
 def members(kind: Any) -> list[Any]:
@@ -243,11 +243,6 @@ def _as_it_is(value: object, kind: type) -> object:
 @rule(object, Any, words="a value")
 def _anything(value: object, _kind: object) -> object:
     return plain(value)
-
-
-@rule(NoneType, words="nothing")
-def _nothing(value: object, kind: type) -> None:
-    raise expected(kind, value)  # TOML has no null; what is optional is left out
 
 
 @rule(float, words="a number")
