@@ -232,12 +232,13 @@ def _rejected(named: Mapping[str, Parameter], values: Mapping[str, object]) -> l
     fields = [(name, parameter.field) for name, parameter in named.items() if parameter.field is not None]
     for name, field in fields:
         try:
-            if name in values:
-                setattr(instance, field.name, _converted(field, values[name], instance))
-            elif not isinstance(field.default, _FACTORY) and field.default is not attrs.NOTHING:
-                setattr(instance, field.name, field.default)
-        except _Unknown:
-            continue
+            if name not in values:
+                if not isinstance(field.default, _FACTORY) and field.default is not attrs.NOTHING:
+                    setattr(instance, field.name, field.default)
+            elif not getattr(field.converter, "takes_self", False) and not getattr(
+                field.converter, "takes_field", False
+            ):
+                setattr(instance, field.name, _converted(field.converter, values[name]))
         except Exception as error:
             rejected[name] = _text(error)
     for name, field in fields:
@@ -254,19 +255,15 @@ def _rejected(named: Mapping[str, Parameter], values: Mapping[str, object]) -> l
 _FACTORY: Any = attrs.Factory  # its stub says that it is a function
 
 
-class _Unknown(Exception):
-    """What a converter makes of a value depends on an instance that there is not yet."""
-
-
-def _converted(field: attrs.Attribute[object], value: object, instance: object) -> object:
-    converter: Any = field.converter
-    if converter is None:
-        return value
-    if getattr(converter, "takes_self", False) or getattr(converter, "takes_field", False):
-        raise _Unknown
-    return getattr(converter, "converter", converter)(value)
+def _converted(converter: Any, value: object) -> object:
+    return getattr(converter, "converter", converter)(value) if converter is not None else value
 
 
 def _text(error: Exception) -> str:
-    """Return what an exception says, which for those of attrs is its first argument."""
-    return str(error.args[0]) if error.args and isinstance(error.args[0], str) else f"{type(error).__name__}: {error}"
+    """Return what an exception says. Those of attrs carry the field and more behind the text."""
+    if len(error.args) > 1 and isinstance(error.args[1], attrs.Attribute):
+        return str(error.args[0])
+    text = str(error)
+    return (
+        text if text and isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {text}".rstrip(": ")
+    )

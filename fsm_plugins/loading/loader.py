@@ -129,10 +129,7 @@ def _check_not_hidden(top: str, path: Sequence[Path]) -> None:
     if local is None:
         return
     loaded = sys.modules.get(top)
-    try:
-        found = importlib.util.find_spec(top) if loaded is None else loaded.__spec__
-    except ValueError:
-        found = None
+    found = importlib.util.find_spec(top) if loaded is None else getattr(loaded, "__spec__", None)
     if found is None or os.path.realpath(_place(found)) == os.path.realpath(_place(local)):
         return
     loaded_already = " is loaded already and" if loaded is not None else ""
@@ -156,7 +153,8 @@ def _why_not(error: BaseException, name: str, path: Sequence[Path]) -> str:
         return f"{error} (at {at})"
     if isinstance(error, SystemExit):
         return f"importing module {name!r} ends the program, at {at}; put that under if __name__ == '__main__'"
-    what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"importing module {name!r} raised {what}" + (f", at {at}" if at else "")
 
 

@@ -131,6 +131,7 @@ BAD_NAME = (
         ("app = 1", ["app: expected a table, got 1"]),
         ("plugins = []", ["plugins: expected a table, got an array"]),
         ("[app]\nname = 1", ["app.name: expected a string, got 1"]),
+        ("[app]\nname = 0x" + "f" * 5000, ["app.name: expected a string, got a very large integer"]),
         (
             "[app]\non_failure = 'stopp'",
             ["app.on_failure: expected 'stop' or 'continue', got 'stopp' (did you mean 'stop'?)"],

@@ -16,7 +16,6 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
-    Generic,
     Literal,
     NewType,
     NotRequired,
@@ -31,7 +30,7 @@ import pytest
 from attrs import Factory, define, field, validators
 
 from fsm_plugins import Plugin, PluginInfo, Receiver
-from fsm_plugins.config import EnvText, structure_settings
+from fsm_plugins.config import AppSection, EnvText, structure_settings
 
 if TYPE_CHECKING:
     from nowhere import Event  # type: ignore[import-not-found]
@@ -75,9 +74,14 @@ class Table(Base, total=False):
     z: NotRequired[bool]
 
 
-@define
-class Box(Generic[T]):
-    item: T
+class Full(TypedDict):
+    x: int
+    y: NotRequired[str]
+
+
+@attrs.frozen
+class Section(AppSection):
+    """Inherits annotations whose names this module does not have."""
 
 
 def of_type(kind: object) -> Callable[..., object]:
@@ -146,6 +150,8 @@ MOMENT = datetime(2024, 5, 1, 12, 30, tzinfo=timezone.utc)  # noqa: UP017
         (Rule | str, {"pattern": "x"}, Rule("x")),
         (Address, {"host": "h", "port": 8}, Address("h", 8)),
         (Base, {"x": 1}, {"x": 1}),
+        (Full, {"x": 1}, {"x": 1}),
+        (Section, {"name": "x", "deadlines": {"a": 1}}, Section("x", deadlines={"a": 1.0})),
         (Table, {"x": 1, "z": True}, {"x": 1, "z": True}),
         (Level | None, EnvText("low", "V"), Level.LOW),
         (Path, EnvText("10", "V"), Path("10")),
@@ -186,6 +192,7 @@ def test_a_value_becomes_what_its_type_says(kind: object, raw: object, value: ob
         (timedelta, True, ": expected a number of seconds, got true"),
         (timedelta, float("inf"), ": expected a number of seconds, got inf"),
         (type(None), 1, ": the plugin wants a NoneType here, which a configuration cannot give"),
+        (Literal[[1]], 1, ": expected an array, got 1"),
         (Literal[None], 1, ": expected nothing at all, got 1"),
         (Literal["a", "b", 1], "c", ": expected 'a', 'b' or 1, got 'c'"),
         (Literal[1], True, ": expected 1, got true"),
@@ -242,6 +249,11 @@ def upper(text: str) -> str:
     return text.upper()
 
 
+def pick(key: object) -> object:
+    """A converter that raises something whose text alone says little."""
+    return {"a": 1}[key]  # type: ignore[index]
+
+
 @define
 class Detector(Plugin):
     info = PluginInfo("detector", "1.0.0")
@@ -253,6 +265,7 @@ class Detector(Plugin):
     mode: Literal["a", "b"] = field(default="a")
     rules: tuple[Rule, ...] = field(default=(), converter=tuple)
     loose: object = field(default=None, converter=int)
+    chosen: object = field(default=None, converter=pick)
     limit: int = field(alias="most", default=1)
     hidden: int = field(init=False, default=1)
     _private: int = 0
@@ -276,10 +289,13 @@ def test_the_fields_of_an_attrs_class_are_its_settings() -> None:
 
 def test_every_field_that_is_refused_is_told_at_once() -> None:
     """Validators and converters run even if other fields are wrong or missing."""
-    assert settings(Detector, {"threshold": 2, "label": "c", "loose": "x", "rules": 1, "mode": "a"}, "events") == [
+    assert settings(
+        Detector, {"threshold": 2, "label": "c", "loose": "x", "chosen": "b", "rules": 1, "mode": "a"}, "events"
+    ) == [
         "s.threshold: 'threshold' must be >= 3: 2",
         "s.label: 'label' must be in ['A', 'B'] (got 'C')",
         "s.loose: invalid literal for int() with base 10: 'x'",
+        "s.chosen: KeyError: 'b'",
         "s.rules: expected an array, got 1",
     ]
     assert settings(Detector, {"threshold": EnvText("2", "V")}, "events") == ["V: 'threshold' must be >= 3: 2"]
@@ -302,7 +318,7 @@ def test_what_is_no_setting_is_told_with_its_right_place() -> None:
         "s.deadlines: not a setting; deadlines have a table of their own next to 'settings'",
     ]
     assert settings(Detector, {"threshold": 3, "zzz": 1}, "events") == [
-        "s.zzz: unknown key; there are: threshold, label, mode, rules, loose, most, private, last"
+        "s.zzz: unknown key; there are: threshold, label, mode, rules, loose, chosen, most, private, last"
     ]
 
 

@@ -1,6 +1,7 @@
 """Finding plugins and loading their code."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -177,8 +178,10 @@ def test_the_first_directory_that_has_the_module_counts(write: Write, tmp_path: 
 def test_a_file_that_is_newer_than_the_directory_listing_is_found(write: Write) -> None:
     """A file written after a failed attempt is found by the next one."""
     path = write("other_file.py", "")
+    times = path.stat()
     refusal("clock_four:Clock", path)
     write("clock_four.py", PLUGIN)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as on a file system with coarse times
     assert load("clock_four:Clock", [path])
 
 
@@ -237,7 +240,7 @@ def test_a_missing_module_is_told_with_where_was_looked(write: Write, tmp_path: 
         ("x = 1\n1 / 0\n", "importing module 'bad' raised ZeroDivisionError: division by zero, at {}:2"),
         (
             "import json\n\njson.loads('{')\n",
-            "importing module 'bad' raised json.decoder.JSONDecodeError: Expecting property ",
+            "importing module 'bad' raised JSONDecodeError: Expecting property ",
         ),
         ("import json\n\njson.loads('{')\n", ", at {}:3"),
         (
