@@ -209,9 +209,9 @@ def _unknown(key: str, value: object, parameters: Parameters) -> Flaw:
     known = parameters.named
     hint = suggestion(key, known) or (f"; there are: {', '.join(known)}" if known else "; there are none here")
     variable = getattr(key, "variable", "") or getattr(value, "variable", "")
-    return (
-        Flaw("", f"unknown key {str(key)!r}{hint}", variable) if variable else Flaw("", f"unknown key{hint}").below(key)
-    )
+    if variable:
+        return Flaw("", f"unknown key {str(key)!r}{hint}", variable)
+    return Flaw("", f"unknown key{hint}").below(key)
 
 
 def _missing(parameter: Parameter) -> str:
@@ -235,9 +235,7 @@ def _rejected(named: Mapping[str, Parameter], values: Mapping[str, object]) -> l
             if name not in values:
                 if not isinstance(field.default, _FACTORY) and field.default is not attrs.NOTHING:
                     setattr(instance, field.name, field.default)
-            elif not getattr(field.converter, "takes_self", False) and not getattr(
-                field.converter, "takes_field", False
-            ):
+            elif _takes_value_only(field.converter):
                 setattr(instance, field.name, _converted(field.converter, values[name]))
         except Exception as error:
             rejected[name] = _text(error)
@@ -255,6 +253,10 @@ def _rejected(named: Mapping[str, Parameter], values: Mapping[str, object]) -> l
 _FACTORY: Any = attrs.Factory  # its stub says that it is a function
 
 
+def _takes_value_only(converter: object) -> bool:
+    return not (getattr(converter, "takes_self", False) or getattr(converter, "takes_field", False))
+
+
 def _converted(converter: Any, value: object) -> object:
     return getattr(converter, "converter", converter)(value) if converter is not None else value
 
@@ -264,6 +266,6 @@ def _text(error: Exception) -> str:
     if len(error.args) > 1 and isinstance(error.args[1], attrs.Attribute):
         return str(error.args[0])
     text = str(error)
-    return (
-        text if text and isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {text}".rstrip(": ")
-    )
+    if text and isinstance(error, ValueError | TypeError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

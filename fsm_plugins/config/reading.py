@@ -106,7 +106,8 @@ def read_config(
 
     Returns:
         What is sound of the configuration, so that more of it can be checked, or None if the file cannot be read; and
-        the problems, those of the file in its order, then those of the environment. It can be run if there are none.
+        the problems, those with a key in the order of the file, then variables that override nothing. It can be run if
+        there are none.
     """
     tree = _tree(path)
     if isinstance(tree, Problem):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from types import NoneType, UnionType
@@ -138,16 +139,16 @@ def rule_for(kind: object) -> Rule:
     Raises:
         Invalid: there is none.
     """
-    try:
+    with suppress(TypeError):  # an annotation can be anything, also something that cannot be looked up
         if kind in _EXACT:
             return _EXACT[kind]
-    except TypeError:  # not hashable, as Literal[[]]
-        pass
-    for when, entry in _MATCHING:
-        if when(kind):
-            return entry
+        for when, entry in _MATCHING:
+            if when(kind):
+                return entry
     name = getattr(kind, "__qualname__", str(kind))
-    raise Invalid(Flaw("", f"the plugin wants a {name} here, which a configuration cannot give"))
+    raise Invalid(
+        Flaw("", f"the plugin wants a {name} here, which a configuration cannot give; its author can add a converter")
+    )
 
 
 def structure(kind: object, value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -46,8 +46,9 @@ def discover() -> list[Found]:
 
 
 def _found(entry: metadata.EntryPoint) -> Found:
-    distribution = getattr(entry, "dist", None)
-    if distribution is None:
+    distribution: Any = entry.dist
+    try:
+        about = distribution.metadata
+        return Found(entry.name, entry.value, about.get("Name") or "", about.get("Version") or "")
+    except Exception:  # what is missing or damaged differs from one version of Python to the next
         return Found(entry.name, entry.value)
-    about = distribution.metadata  # metadata that is damaged has no name or version
-    return Found(entry.name, entry.value, about.get("Name") or "", about.get("Version") or "")

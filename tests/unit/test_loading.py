@@ -42,7 +42,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
 @pytest.fixture
 def offered(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three distributions that offer plugins, one of them with damaged metadata."""
+    """Distributions that offer plugins, one of them with damaged metadata and one without any."""
     site = tmp_path_factory.mktemp("site")
     offers = {
         "alpha": (
@@ -51,11 +51,13 @@ def offered(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
         ),
         "beta": ("Name: beta\nVersion: 0.3.0\n", "clock = beta_mod:Clock\n"),
         "gamma": ("Metadata-Version: 2.1\n", "odd = gamma_mod:Odd [extra]\nwhere = no where\n"),
+        "delta": ("", "lost = delta_mod:Lost\n"),
     }
     for name, (about, entries) in offers.items():
         info = site / f"{name}-1.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(about)
+        if about:
+            (info / "METADATA").write_text(about)
         (info / "entry_points.txt").write_text(f"[fsm_plugins.plugins]\n{entries}\n[console_scripts]\nx = y:z\n")
     (site / "gamma_mod.py").write_text(PLUGIN.replace("Clock", "Odd"))
     monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
@@ -77,15 +79,16 @@ def refusal(use: str, *path: Path) -> str:
 @pytest.mark.usefixtures("offered")
 def test_discovery_lists_every_offer_sorted_with_its_distribution() -> None:
     """A name that two distributions offer is listed twice; damaged metadata gives empty strings, not an error."""
-    offers = [offer for offer in discover() if offer.value.split("_")[0] in ("alpha", "beta", "gamma")]
+    offers = [offer for offer in discover() if offer.value.split("_")[0] in ("alpha", "beta", "gamma", "delta")]
     assert offers == [
         Found("bare", "alpha_mod", "alpha", "1.2.0"),
         Found("clock", "alpha_mod:Clock", "alpha", "1.2.0"),
         Found("clock", "beta_mod:Clock", "beta", "0.3.0"),
         Found("guard", "alpha_mod:Guard", "alpha", "1.2.0"),
+        Found("lost", "delta_mod:Lost"),
         Found("odd", "gamma_mod:Odd [extra]"),
     ]
-    assert [str(offer) for offer in offers[1::3]] == [
+    assert [str(offer) for offer in (offers[1], offers[-1])] == [
         "clock = alpha_mod:Clock (alpha 1.2.0)",
         "odd = gamma_mod:Odd [extra]",
     ]
