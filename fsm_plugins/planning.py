@@ -147,9 +147,7 @@ class _Planner:
         for name in spec.settings:
             if name in named:
                 table_name = f"{named[name].direction}s"
-                text = (
-                    f"{name!r} is a port, which a channel is put in; wire it in {table_name} or call the setting else"
-                )
+                text = f"{name!r} is a port, which a channel is put in; wire it in {table_name} or rename the setting"
                 self._problem(f"{where}.settings.{name}", text)
             elif name in ("name", "deadlines"):
                 self._problem(

@@ -306,7 +306,7 @@ def unreadable(packets: Receiver[Nowhere]) -> Plugin:  # type: ignore[name-defin
             [
                 (
                     "plugins.relay.settings.packets: 'packets' is a port, which a channel is put in; "
-                    "wire it in inputs or call the setting else"
+                    "wire it in inputs or rename the setting"
                 ),
                 "plugins.relay.settings.name: a plugin's name is given beside its settings, not in them",
             ],
