@@ -10,7 +10,7 @@ stop does not wait for anything else. When it has let go of the consumer, produc
 
 It lets go of a plugin
 
-* when that reaches rest or, holding no open end any more, fails (its stop hook raised), unless somebody holds it;
+* when it has no open end any more, being at rest or failed by its own stop hook, unless somebody holds it;
 * when ``stop_all`` is through with it, whatever came of that, held or not: no consumer waits for a producer that ended
   badly, or that was never started;
 * when somebody says so with `Orchestrator.release`.
@@ -28,7 +28,7 @@ from attrs import define
 from fsm_plugins.channels import Receiver, Sender, channel
 from fsm_plugins.errors import ConfigError, NotFound, PluginError, Problem
 from fsm_plugins.guard import describe
-from fsm_plugins.lifecycle import STOP, TransitionEvent
+from fsm_plugins.lifecycle import TransitionEvent
 from fsm_plugins.planning import plan
 from fsm_plugins.plugin import Plugin, identify
 from fsm_plugins.ports import keywords_of
@@ -144,7 +144,7 @@ class Orchestrator:
 
         Raises:
             NotFound: no plugin of this name was built.
-            PluginError: the old one has open ends yet, or its channels were let go because nobody held it.
+            PluginError: the old one has not been stopped, or its channels were let go because nobody held it.
             ConfigError: it cannot be made. Everything is as before, so that it may be tried again.
         """
         member = self._member(name)
@@ -152,8 +152,10 @@ class Orchestrator:
             raise PluginError(
                 f"plugin {name!r} cannot be rebuilt, for its channels were let go; call hold({name!r}) before it stops"
             )
-        if not all(handle.closed for handle in member.handles):
-            raise PluginError(f"plugin {name!r} holds its channels yet, so it cannot be rebuilt; stop it first")
+        lifecycle = member.plugin.lifecycle
+        ended = member.plugin.state in lifecycle.rest | lifecycle.failures
+        if not (ended and all(handle.closed for handle in member.handles)):
+            raise PluginError(f"plugin {name!r} has not ended yet, so it cannot be rebuilt; stop it first")
         fresh = self._make(self._specs[name])
         self._members[name] = fresh
         fresh.held = member.held
@@ -272,24 +274,22 @@ class Orchestrator:
         member = self._members.get(event.plugin)
         if member is None:
             return
-        at_rest = event.dest in member.plugin.lifecycle.rest
-        if event.trigger == STOP and at_rest:
+        if event.dest in member.plugin.lifecycle.rest:
             member.seconds, member.error = event.duration, None
-        if at_rest:
             for handle in member.handles:  # the plugin closes those it can find
                 handle.close()
-        if not member.held and (at_rest or (member.handles and all(handle.closed for handle in member.handles))):
+        if not member.held and member.handles and all(handle.closed for handle in member.handles):
             self._let_go(event.plugin)
 
     def _attempted(self, plugin: Plugin, seconds: float, error: PluginError | None) -> None:
         """Take note that ``stop_all`` is through with a plugin."""
         name = plugin.info.name
         member = self._members.get(name)
-        if member is None or member.plugin is not plugin:
+        if member is None:
             return
         if error is not None:
             member.seconds, member.error = seconds, error
-        self._let_go(name)
+        self._let_go(name)  # a fresh plugin that has not taken the place of this one yet will not take it any more
 
 
 class _Refused(Exception):

@@ -731,6 +731,71 @@ def test_a_held_plugin_is_rebuilt_with_its_messages() -> None:
     run(main)
 
 
+def test_a_channel_stays_for_those_who_may_come_back() -> None:
+    """One producer that is gone does not end a channel for another one that is held."""
+
+    async def main() -> None:
+        specs = [PluginSpec("gone", Source), PluginSpec("back", Source), *CHAIN[:2], PluginSpec("idle", Idle)]
+        orchestrator = Orchestrator(specs, CHANNELS)
+        registry = orchestrator.build()
+        orchestrator.hold("back")
+        await registry.init_all()
+        await registry.start_all()
+        with pytest.raises(PluginError, match="'idle' has not ended yet"):
+            orchestrator.rebuild("idle")
+        for name in ("back", "gone"):
+            await registry[name].stop()
+        fresh = orchestrator.rebuild("back")
+        await fresh.packets.send(1)  # type: ignore[attr-defined]
+        await registry.stop_all()
+        assert registry["sink"].seen == ["1"]  # type: ignore[attr-defined]
+
+    run(main)
+
+
+def test_a_shutdown_does_not_wait_for_a_replacement() -> None:
+    """A fresh plugin that has not taken its place when stop_all comes lets go of the channels, too."""
+
+    async def main() -> None:
+        orchestrator, registry, source, relay, sink = chain()
+        orchestrator.hold("source")
+        await registry.init_all()
+        await registry.start_all()
+        await source.packets.send(1)
+        await source.stop()
+        fresh = orchestrator.rebuild("source")
+        await registry.stop_all()
+        assert fresh.packets.closed  # type: ignore[attr-defined]
+        assert (relay.seen, sink.seen) == ([1], ["1"])
+
+    run(main)
+
+
+def test_a_port_that_is_kept_elsewhere_is_closed_too() -> None:
+    """A plugin that hides its handle where its own stop cannot find it loses it at rest, held or not."""
+
+    class Hidden(Plugin):
+        info = PluginInfo("hidden", "1.0.0")
+
+        def __init__(self, packets: Sender[int]) -> None:
+            self.ends = [packets]
+
+    async def main() -> None:
+        orchestrator, registry, source, relay, _ = chain(source=Hidden)
+        orchestrator.hold("source")
+        await registry.init_all()
+        await registry.start_all()
+        await source.ends[0].send(1)
+        await source.stop()
+        assert source.ends[0].closed
+        assert not relay.packets.producers_gone
+        orchestrator.release("source")
+        assert relay.packets.producers_gone
+        await registry.stop_all()
+
+    run(main)
+
+
 def test_a_rebuild_needs_an_ended_plugin() -> None:
     """A plugin with open ends is not replaced, nor one that does not exist; one that cannot be made may be retried."""
     calls = 0
@@ -747,7 +812,7 @@ def test_a_rebuild_needs_an_ended_plugin() -> None:
     async def main() -> None:
         orchestrator = Orchestrator([PluginSpec("sink", sometimes), PluginSpec("source", Source)], {"packets": 1})
         registry = orchestrator.build()
-        with pytest.raises(PluginError, match="holds its channels yet, so it cannot be rebuilt; stop it first"):
+        with pytest.raises(PluginError, match="has not ended yet, so it cannot be rebuilt; stop it first"):
             orchestrator.rebuild("sink")
         for call in (orchestrator.rebuild, orchestrator.hold, orchestrator.release):
             with pytest.raises(NotFound, match=r"no plugin named 'snk' is registered \(did you mean 'sink'\?\)"):
