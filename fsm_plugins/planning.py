@@ -59,8 +59,8 @@ class _Planner:
     """The state of one planning."""
 
     def __init__(self, specs: Sequence[PluginSpec], channels: Mapping[str, int]) -> None:
-        self.specs = {spec.name: spec for spec in reversed(specs)}
         self.given = specs
+        self.specs: dict[str, PluginSpec] = {}  # the first one of each name
         self.channels = channels
         self.problems: list[Problem] = []
         self.links = {name: _Link() for name in channels}
@@ -70,14 +70,12 @@ class _Planner:
 
     def plan(self) -> Plan:
         self._check_names_and_capacities()
-        enabled = [spec for spec in self.given if spec.enabled and self.specs[spec.name] is spec]
-        for spec in self.given:
-            if self.specs[spec.name] is spec:
-                self._connect(spec)
+        for spec in self.specs.values():
+            self._connect(spec)
         for name, link in self.links.items():
             self._check_ends(name, link)
             self._check_types(name, link)
-        order = self._order([spec.name for spec in enabled])
+        order = self._order([spec.name for spec in self.specs.values() if spec.enabled])
         live = {
             name: PlannedChannel(
                 name, self.channels[name], tuple(end for end, _ in link.producers), link.consumers[0][0], _type(link)
@@ -92,10 +90,12 @@ class _Planner:
 
     def _check_names_and_capacities(self) -> None:
         for spec in self.given:
-            if self.specs[spec.name] is not spec:
+            if spec.name in self.specs:
                 self._problem(
                     f"plugins.{spec.name}", "there is another plugin of this name; give one a name of its own"
                 )
+            else:
+                self.specs[spec.name] = spec
         for name, capacity in self.channels.items():
             if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
                 self._problem(

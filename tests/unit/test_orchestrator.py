@@ -170,9 +170,12 @@ def unreadable(packets: Receiver[Nowhere]) -> Plugin:  # type: ignore[name-defin
     ("specs", "channels", "expected"),
     [
         (
-            [*CHAIN, PluginSpec("relay", Idle)],
+            [*CHAIN, PluginSpec("relay", Idle), CHAIN[0]],
             CHANNELS,
-            ["plugins.relay: there is another plugin of this name; give one a name of its own"],
+            [
+                "plugins.relay: there is another plugin of this name; give one a name of its own",
+                "plugins.sink: there is another plugin of this name; give one a name of its own",
+            ],
         ),
         (
             [*CHAIN],
