@@ -98,8 +98,11 @@ def _generic_accepts(consumer: object, producer: object) -> bool:
         return False
     if is_typeddict(wanted):
         return is_typeddict(sent) and wanted.__annotations__.items() <= sent.__annotations__.items()
-    if not _is_subclass(sent, wanted):
-        return False
+    try:
+        if not issubclass(sent, wanted):
+            return False
+    except TypeError:  # a protocol that cannot be checked at run time; the type checker has to be believed
+        return True
     wanted_args, sent_args = get_args(consumer), get_args(producer)
     if sent is not wanted:
         sent_args = _seen_as(wanted, sent, producer) or sent_args
@@ -109,13 +112,6 @@ def _generic_accepts(consumer: object, producer: object) -> bool:
         return _tuple_accepts(wanted, wanted_args, sent_args)
     # A producer may have more arguments than the consumer asks for: a generator that is read as an iterator.
     return all(accepts(want, send) for want, send in zip(wanted_args, sent_args, strict=False))
-
-
-def _is_subclass(sent: type, wanted: type) -> bool:
-    try:
-        return issubclass(sent, wanted)
-    except TypeError:  # a protocol that cannot be checked at run time; the type checker has to be believed
-        return True
 
 
 def _seen_as(wanted: type, sent: type, producer: object) -> tuple[object, ...]:

@@ -101,7 +101,7 @@ def keywords_of(factory: Callable[..., object]) -> frozenset[str]:
             named.update(_parameters(init))
             if not init.__code__.co_flags & inspect.CO_VARKEYWORDS:
                 break
-    return frozenset(named)
+    return frozenset(named - {"self"})
 
 
 # How classes declare ports.

@@ -22,8 +22,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a base class is accepted for its subclass",
         _TYPES,
-        "return issubclass(sent, wanted)",
-        "return issubclass(sent, wanted) or issubclass(wanted, sent)",
+        "if not issubclass(sent, wanted):",
+        "if not (issubclass(sent, wanted) or issubclass(wanted, sent)):",
     ),
     (
         "what a subclass puts in for a type variable is not handed on to the next base",

@@ -322,8 +322,8 @@ def test_keywords_are_followed_to_the_base_class() -> None:
         def __init__(self, extra: int) -> None: ...
 
     assert {"extra", "packets", "alerts", "name", "deadlines"} <= keywords_of(Handing)
-    assert keywords_of(Own) == {"self", "extra"}
-    assert keywords_of(functools.partial(Own, extra=3)) == {"self", "extra"}
+    assert keywords_of(Own) == {"extra"}
+    assert keywords_of(functools.partial(Own, extra=3)) == {"extra"}
 
 
 # Types.
@@ -345,6 +345,10 @@ class EventBox(Box[Alert]): ...
 
 class Quacks(Protocol):
     def quack(self) -> None: ...
+
+
+class Holds(Protocol[T]):
+    held: T
 
 
 class Small(TypedDict):
@@ -426,6 +430,7 @@ class Large(TypedDict):
         (Annotated[int, "x"], int, True),
         (int, Annotated[str, "x"], False),
         (Quacks, Event, True),
+        (Holds[int], list[str], True),
         (Small, Large, True),
         (Large, Small, False),
         (Small, dict, False),
