@@ -282,14 +282,11 @@ class Orchestrator:
             self._let_go(event.plugin)
 
     def _attempted(self, plugin: Plugin, seconds: float, error: PluginError | None) -> None:
-        """Take note that ``stop_all`` is through with a plugin."""
-        name = plugin.info.name
-        member = self._members.get(name)
-        if member is None:
-            return
-        if error is not None:
-            member.seconds, member.error = seconds, error
-        self._let_go(name)  # a fresh plugin that has not taken the place of this one yet will not take it any more
+        """Take note that ``stop_all`` is through with a plugin, or with the one that a fresh one was to replace."""
+        if (member := self._members.get(plugin.info.name)) is not None:
+            if error is not None:
+                member.seconds, member.error = seconds, error
+            self._let_go(plugin.info.name)
 
 
 class _Refused(Exception):

@@ -130,8 +130,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a producer that stop_all is through with keeps its channels open",
         _ORCHESTRATOR,
-        "        self._let_go(name)  # a fresh plugin",
-        "        # a fresh plugin",
+        "            self._let_go(plugin.info.name)\n",
+        "",
     ),
     (
         "stop_all tells its owner only of what went well",
