@@ -75,6 +75,9 @@ class PluginRegistry:
 
     Args:
         clock: what the ``at`` of events is read from, in seconds since the epoch.
+        on_attempted: called whenever `stop_all` is through with a plugin, before it goes on to the next one, with the
+            plugin, the seconds that it took, and what went wrong. Not every attempt makes an event. For the owner of
+            the plugins, who must not raise.
 
     >>> from fsm_plugins import Plugin, PluginInfo
     >>> class Clock(Plugin):
@@ -92,9 +95,15 @@ class PluginRegistry:
     clock running -> stopped
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_attempted: Callable[[Plugin, float, PluginError | None], None] | None = None,
+    ) -> None:
         self._plugins: dict[str, Plugin] = {}
         self._hub = Hub(clock)
+        self._on_attempted = on_attempted
         self._walk: _Walk | None = None
         self._health_checks = 0
 
@@ -214,7 +223,11 @@ class PluginRegistry:
         try:
             for plugin in self._plugins.values():
                 walk.current = plugin
+                since, known = asyncio.get_running_loop().time(), len(walk.problems)
                 await self._stop(plugin, walk)
+                if self._on_attempted is not None:
+                    problem = walk.problems[-1] if len(walk.problems) > known else None
+                    self._on_attempted(plugin, asyncio.get_running_loop().time() - since, problem)
         finally:
             self._walk = None
             walk.end()
