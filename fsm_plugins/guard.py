@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from types import CoroutineType
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from fsm_plugins.channels import Receiver
 from fsm_plugins.driving import Drive, Worker
@@ -160,7 +160,7 @@ class Guard:
     async def fire(self, trigger: str) -> None:
         """Make the move of ``trigger``; see `Plugin.fire`."""
         move = self._machine.moves[self.state].get(trigger)
-        if move is None or self.flight is not None or move.hook is None:
+        if move is None or self.flight is not None or (hook := move.hook) is None:
             raise self.refusal(trigger)
         if move.to_rest and self.workers:
             self._check_not_own_worker(trigger)
@@ -175,11 +175,11 @@ class Guard:
             hub = self.hub
             self._since = asyncio.get_running_loop().time() if hub is not None and hub.listeners else None
             if move.to_rest:
-                await self._come_to_rest(move)
+                await self._come_to_rest(move, hook)
             else:
                 if self._health is not None and (cancelled := await self._end_health_check()) is not None:
                     raise cancelled
-                if (waiting := self._begin(move.hook)) is not None:
+                if (waiting := self._begin(hook)) is not None:
                     await self._drive(trigger, *waiting, self.deadlines.of(trigger))
             if self.flight is not trigger:
                 self._check_interrupted()
@@ -284,21 +284,20 @@ class Guard:
 
     # Hooks.
 
-    def _coroutine(self, hook: str | None) -> Coroutine[object, object, object] | None:
-        """Return the coroutine of a hook, if the plugin has that hook."""
-        method = getattr(self.plugin, hook, None) if hook else None
+    def _begin(self, hook: str) -> tuple[Coroutine[object, object, object], object] | None:
+        """Run a hook, if the plugin has it, up to its first wait.
+
+        Returns None if it is done, else the coroutine and what it waits for.
+        """
+        method = getattr(self.plugin, hook, None)
         if method is None:
             return None
-        coroutine = method()
-        return coroutine if type(coroutine) is CoroutineType else _awaited(coroutine, cast("str", hook))
-
-    def _begin(self, hook: str | None) -> tuple[Coroutine[object, object, object], object] | None:
-        """Run a hook up to its first wait. Returns None if it is done, else the coroutine and what it waits for."""
-        coroutine = self._coroutine(hook)
-        try:
-            return None if coroutine is None else (coroutine, coroutine.send(None))
-        except StopIteration:
-            return None
+        called = method()
+        coroutine = called if type(called) is CoroutineType else _awaited(called, hook)
+        # A loop of at most one turn: send() tells the end by an exception, which takes as long as the rest of a call.
+        for waits_for in coroutine.__await__():
+            return coroutine, waits_for
+        return None
 
     async def _drive(
         self, trigger: str, coroutine: Coroutine[object, object, object], waits_for: object, seconds: float
@@ -412,7 +411,7 @@ class Guard:
 
     # Coming to rest.
 
-    async def _come_to_rest(self, move: Move) -> None:
+    async def _come_to_rest(self, move: Move, hook: str) -> None:
         """Drain, run the hook, end the workers, close the ports, each whatever became of the one before.
 
         Raises the first thing that went wrong; a cancellation comes before all others.
@@ -420,7 +419,7 @@ class Guard:
         ports = handles(self.plugin)
         seconds, grace = self.deadlines.of(move.trigger), self.deadlines.grace
         if not (self.workers or ports or self._health):
-            if (waiting := self._begin(move.hook)) is not None:
+            if (waiting := self._begin(hook)) is not None:
                 await self._drive(move.trigger, *waiting, seconds)
             return
 
@@ -438,7 +437,7 @@ class Guard:
                 undrained = DeadlineExceeded(name, trigger, seconds, f"its inputs, with {left} messages left in them")
                 problems.append(_Failure(undrained, undrained))
         try:
-            if (waiting := self._begin(move.hook)) is not None:
+            if (waiting := self._begin(hook)) is not None:
                 await self._drive(trigger, *waiting, max(until - loop.time(), grace))
         except BaseException as error:
             problems.append(error if isinstance(error, _Failure) else self._failure(trigger, error))
@@ -483,8 +482,8 @@ class Guard:
         answer: object
         try:
             try:
-                coroutine = self._coroutine("on_health_check")
-                assert coroutine is not None
+                called = cast("Any", self.plugin).on_health_check()
+                coroutine = called if type(called) is CoroutineType else _awaited(called, "on_health_check")
                 try:
                     waits_for = coroutine.send(None)
                 except StopIteration as stop:
