@@ -170,6 +170,7 @@ class Guard:
             if admission is None or self.flight is not None:
                 raise self.refusal(trigger)
             move = admission.move
+        failure: _Failure | None = None
         try:
             self.flight = trigger
             hub = self.hub
@@ -184,18 +185,20 @@ class Guard:
             if self.flight is not trigger:
                 self._check_interrupted()
             if admission is None:
-                self.state = cast("State", move.dest)
+                self.state = move.dest
             else:
                 self._complete(admission)
         except BaseException as error:
             failure = error if isinstance(error, _Failure) else self._failure(trigger, error)
-        else:
-            self._release()
+        if failure is not None:
+            self._commit_failure(failure.cause)
+        flight, self.flight = self.flight, None
+        if flight is not trigger:
+            cast("Flight", flight).end()
+        if failure is None:
             if hub is not None:
                 self._tell(move, None)
             return
-        self._commit_failure(failure.cause)
-        self._release()
         if isinstance(failure.error, HookFailed) and failure.error is not failure.cause:
             raise failure.error from failure.cause
         raise failure.error
@@ -269,11 +272,6 @@ class Guard:
         if not isinstance(self.flight, Flight):
             self.flight = Flight(self.flight)
         return self.flight
-
-    def _release(self) -> None:
-        flight, self.flight = self.flight, None
-        if isinstance(flight, Flight):
-            flight.end()
 
     def _check_not_own_worker(self, trigger: str) -> None:
         if asyncio.current_task() in {worker.task for worker in self.workers}:
@@ -376,7 +374,7 @@ class Guard:
                 logger.exception("plugin %r: a callback of the machine raised on %r", self.info.name, FAIL)
             self.flight = claim
         # Neither a condition nor a callback keeps a broken plugin from being failed.
-        self.state = cast("State", move.dest)
+        self.state = move.dest
         for worker in self.workers:
             worker.task.cancel()
         self._tell(move, cause)
@@ -385,8 +383,8 @@ class Guard:
         hub = self.hub
         if hub is not None and hub.listeners:
             duration = 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
-            source, dest = cast("State", move.source), cast("State", move.dest)
-            hub.publish(TransitionEvent(self.info.name, move.trigger, source, dest, hub.clock(), duration, cause))
+            event = TransitionEvent(self.info.name, move.trigger, move.source, move.dest, hub.clock(), duration, cause)
+            hub.publish(event)
 
     # Workers.
 

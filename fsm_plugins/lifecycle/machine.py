@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import transitions
 from attrs import frozen
+
+if TYPE_CHECKING:
+    from fsm_plugins.lifecycle.table import State
 
 __all__ = ["Admission", "LifecycleMachine", "Model", "Move"]
 
@@ -58,8 +61,8 @@ class Move:
     """
 
     trigger: str
-    source: str
-    dest: str
+    source: State
+    dest: State
     hook: str | None
     to_rest: bool
     stock: bool
@@ -199,9 +202,9 @@ class LifecycleMachine(transitions.Machine):
                 )
                 moves[source][trigger] = Move(
                     trigger,
-                    source,
+                    cast("State", source),
                     # The object the machine was given, so that a `State` stays a `State`.
-                    dest.name,
+                    cast("State", dest.name),
                     None if trigger in self._no_hook else f"on_{trigger}",
                     bool(first.dest) and dest.name in self._rest,
                     stock,
@@ -226,7 +229,8 @@ class LifecycleMachine(transitions.Machine):
                 dest = self.states[candidate.dest or candidate.source].name
                 to_rest = bool(candidate.dest) and dest in self._rest
                 hook = None if trigger in self._no_hook else f"on_{trigger}"
-                return Admission(Move(trigger, candidate.source, dest, hook, to_rest, True), data)
+                move = Move(trigger, cast("State", candidate.source), cast("State", dest), hook, to_rest, True)
+                return Admission(move, data)
         self.callbacks(self.finalize_event, data)
         return None
 
