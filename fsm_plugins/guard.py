@@ -129,6 +129,7 @@ class Guard:
     __slots__ = (
         "_health",
         "_machine",
+        "_moves",
         "_since",
         "deadlines",
         "failure",
@@ -152,6 +153,7 @@ class Guard:
         self.workers = _NO_WORKERS
         self.hub: Hub | None = None
         self._machine = lifecycle.machine
+        self._moves = self._machine.moves
         self._health: Flight | None = None
         self._since: float | None = None
 
@@ -159,7 +161,7 @@ class Guard:
 
     async def fire(self, trigger: str) -> None:
         """Make the move of ``trigger``; see `Plugin.fire`."""
-        move = self._machine.moves[self.state].get(trigger)
+        move = self._moves[self.state].get(trigger)
         if move is None or self.flight is not None or (hook := move.hook) is None:
             raise self.refusal(trigger)
         if move.to_rest and self.workers:
@@ -260,11 +262,11 @@ class Guard:
     def coming_to_rest(self) -> bool:
         """Whether the call under way leads to rest."""
         trigger = self.in_flight
-        return trigger is not None and self._machine.moves[self.state][trigger].to_rest
+        return trigger is not None and self._moves[self.state][trigger].to_rest
 
     def can(self, trigger: str) -> bool:
         """Whether the table has a move of ``trigger`` from the present state."""
-        return trigger in self._machine.moves[self.state]
+        return trigger in self._moves[self.state]
 
     def take_flight(self) -> Flight:
         """Return the call under way as something that can be waited for and interrupted."""
@@ -358,7 +360,7 @@ class Guard:
 
     def _commit_failure(self, cause: BaseException) -> None:
         """Move to ``failed``. In a state that the table does not let fail, only the cause is kept."""
-        move = self._machine.moves[self.state].get(FAIL)
+        move = self._moves[self.state].get(FAIL)
         if move is None:
             self.failure = self.failure or cause
             return

@@ -111,7 +111,8 @@ class LifecycleMachine(transitions.Machine):
     """A ``transitions.Machine`` without a model of its own, with its table compiled.
 
     Attributes:
-        moves: for each state, for each trigger that is legal there, the `Move`.
+        moves: for each state, for each trigger that is legal there, the `Move`. It stays the same dictionary when it is
+            compiled again, so that guards can hold it: stock looks attributes of a machine up the slow way.
         sources: for each trigger, the states where it is legal, sorted.
 
     >>> from fsm_plugins.lifecycle import LIFECYCLE
@@ -137,6 +138,7 @@ class LifecycleMachine(transitions.Machine):
     ) -> None:
         self._rest = frozenset(rest)
         self._no_hook = frozenset(no_hook)
+        self.moves = {}
         super().__init__(
             model=None,
             states=list(states),
@@ -211,7 +213,8 @@ class LifecycleMachine(transitions.Machine):
                 )
                 sources.setdefault(trigger, []).append(source)
             sources.setdefault(trigger, [])
-        self.moves = moves
+        self.moves.clear()
+        self.moves.update(moves)
         self.sources = {trigger: tuple(sorted(states)) for trigger, states in sources.items()}
 
     def admit(self, trigger: str, model: Model) -> Admission | None:
