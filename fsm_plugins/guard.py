@@ -166,11 +166,8 @@ class Guard:
             raise self.refusal(trigger)
         if move.to_rest and self.workers:
             self._check_not_own_worker(trigger)
-        admission = None
-        if move.stock:
-            admission = self._machine.admit(trigger, self.plugin)
-            if admission is None or self.flight is not None:
-                raise self.refusal(trigger)
+        admission = self._admit(trigger) if move.stock else None
+        if admission is not None:
             move = admission.move
         failure: _Failure | None = None
         try:
@@ -274,6 +271,13 @@ class Guard:
         if not isinstance(self.flight, Flight):
             self.flight = Flight(self.flight)
         return self.flight
+
+    def _admit(self, trigger: str) -> Admission:
+        """Let the callbacks and conditions of the machine have their say. Raises InvalidState if they refuse."""
+        admission = self._machine.admit(trigger, self.plugin)
+        if admission is None or self.flight is not None:  # a callback may have made a call of its own
+            raise self.refusal(trigger)
+        return admission
 
     def _check_not_own_worker(self, trigger: str) -> None:
         if asyncio.current_task() in {worker.task for worker in self.workers}:
