@@ -15,6 +15,7 @@ from benchmarks._measure import Report, Target, command
 
 def channels() -> Report:
     """Run the benchmark of the channels, which has targets and a report of its own, in a process of its own."""
+    sys.stdout.flush()  # it writes to the same place
     code = subprocess.run([sys.executable, "-m", "benchmarks.channels"], check=False).returncode
     return Report("Channels: see above", targets=[Target("targets of the channels, exit status", code, 0, "")])
 
