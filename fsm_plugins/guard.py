@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from types import CoroutineType
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from fsm_plugins.channels import Receiver
 from fsm_plugins.driving import Drive, Worker
@@ -129,6 +129,7 @@ class Guard:
     __slots__ = (
         "_health",
         "_machine",
+        "_moves",
         "_since",
         "deadlines",
         "failure",
@@ -152,6 +153,7 @@ class Guard:
         self.workers = _NO_WORKERS
         self.hub: Hub | None = None
         self._machine = lifecycle.machine
+        self._moves = self._machine.moves
         self._health: Flight | None = None
         self._since: float | None = None
 
@@ -159,43 +161,43 @@ class Guard:
 
     async def fire(self, trigger: str) -> None:
         """Make the move of ``trigger``; see `Plugin.fire`."""
-        move = self._machine.moves[self.state].get(trigger)
-        if move is None or self.flight is not None or move.hook is None:
+        move = self._moves[self.state].get(trigger)
+        if move is None or self.flight is not None or (hook := move.hook) is None:
             raise self.refusal(trigger)
         if move.to_rest and self.workers:
             self._check_not_own_worker(trigger)
-        admission = None
-        if move.stock:
-            admission = self._machine.admit(trigger, self.plugin)
-            if admission is None or self.flight is not None:
-                raise self.refusal(trigger)
+        admission = self._admit(trigger) if move.stock else None
+        if admission is not None:
             move = admission.move
+        failure: _Failure | None = None
         try:
             self.flight = trigger
             hub = self.hub
             self._since = asyncio.get_running_loop().time() if hub is not None and hub.listeners else None
             if move.to_rest:
-                await self._come_to_rest(move)
+                await self._come_to_rest(move, hook)
             else:
                 if self._health is not None and (cancelled := await self._end_health_check()) is not None:
                     raise cancelled
-                if (waiting := self._begin(move.hook)) is not None:
+                if (waiting := self._begin(hook)) is not None:
                     await self._drive(trigger, *waiting, self.deadlines.of(trigger))
             if self.flight is not trigger:
                 self._check_interrupted()
             if admission is None:
-                self.state = cast("State", move.dest)
+                self.state = move.dest
             else:
                 self._complete(admission)
         except BaseException as error:
             failure = error if isinstance(error, _Failure) else self._failure(trigger, error)
-        else:
-            self._release()
+        if failure is not None:
+            self._commit_failure(failure.cause)
+        flight, self.flight = self.flight, None
+        if flight is not trigger:
+            cast("Flight", flight).end()
+        if failure is None:
             if hub is not None:
                 self._tell(move, None)
             return
-        self._commit_failure(failure.cause)
-        self._release()
         if isinstance(failure.error, HookFailed) and failure.error is not failure.cause:
             raise failure.error from failure.cause
         raise failure.error
@@ -257,11 +259,11 @@ class Guard:
     def coming_to_rest(self) -> bool:
         """Whether the call under way leads to rest."""
         trigger = self.in_flight
-        return trigger is not None and self._machine.moves[self.state][trigger].to_rest
+        return trigger is not None and self._moves[self.state][trigger].to_rest
 
     def can(self, trigger: str) -> bool:
         """Whether the table has a move of ``trigger`` from the present state."""
-        return trigger in self._machine.moves[self.state]
+        return trigger in self._moves[self.state]
 
     def take_flight(self) -> Flight:
         """Return the call under way as something that can be waited for and interrupted."""
@@ -270,10 +272,12 @@ class Guard:
             self.flight = Flight(self.flight)
         return self.flight
 
-    def _release(self) -> None:
-        flight, self.flight = self.flight, None
-        if isinstance(flight, Flight):
-            flight.end()
+    def _admit(self, trigger: str) -> Admission:
+        """Let the callbacks and conditions of the machine have their say. Raises InvalidState if they refuse."""
+        admission = self._machine.admit(trigger, self.plugin)
+        if admission is None or self.flight is not None:  # a callback may have made a call of its own
+            raise self.refusal(trigger)
+        return admission
 
     def _check_not_own_worker(self, trigger: str) -> None:
         if asyncio.current_task() in {worker.task for worker in self.workers}:
@@ -284,21 +288,20 @@ class Guard:
 
     # Hooks.
 
-    def _coroutine(self, hook: str | None) -> Coroutine[object, object, object] | None:
-        """Return the coroutine of a hook, if the plugin has that hook."""
-        method = getattr(self.plugin, hook, None) if hook else None
+    def _begin(self, hook: str) -> tuple[Coroutine[object, object, object], object] | None:
+        """Run a hook, if the plugin has it, up to its first wait.
+
+        Returns None if it is done, else the coroutine and what it waits for.
+        """
+        method = getattr(self.plugin, hook, None)
         if method is None:
             return None
-        coroutine = method()
-        return coroutine if type(coroutine) is CoroutineType else _awaited(coroutine, cast("str", hook))
-
-    def _begin(self, hook: str | None) -> tuple[Coroutine[object, object, object], object] | None:
-        """Run a hook up to its first wait. Returns None if it is done, else the coroutine and what it waits for."""
-        coroutine = self._coroutine(hook)
-        try:
-            return None if coroutine is None else (coroutine, coroutine.send(None))
-        except StopIteration:
-            return None
+        called = method()
+        coroutine = called if type(called) is CoroutineType else _awaited(called, hook)
+        # A loop of at most one turn: send() tells the end by an exception, which takes as long as the rest of a call.
+        for waits_for in coroutine.__await__():
+            return coroutine, waits_for
+        return None
 
     async def _drive(
         self, trigger: str, coroutine: Coroutine[object, object, object], waits_for: object, seconds: float
@@ -362,7 +365,7 @@ class Guard:
 
     def _commit_failure(self, cause: BaseException) -> None:
         """Move to ``failed``. In a state that the table does not let fail, only the cause is kept."""
-        move = self._machine.moves[self.state].get(FAIL)
+        move = self._moves[self.state].get(FAIL)
         if move is None:
             self.failure = self.failure or cause
             return
@@ -378,7 +381,7 @@ class Guard:
                 logger.exception("plugin %r: a callback of the machine raised on %r", self.info.name, FAIL)
             self.flight = claim
         # Neither a condition nor a callback keeps a broken plugin from being failed.
-        self.state = cast("State", move.dest)
+        self.state = move.dest
         for worker in self.workers:
             worker.task.cancel()
         self._tell(move, cause)
@@ -387,8 +390,8 @@ class Guard:
         hub = self.hub
         if hub is not None and hub.listeners:
             duration = 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
-            source, dest = cast("State", move.source), cast("State", move.dest)
-            hub.publish(TransitionEvent(self.info.name, move.trigger, source, dest, hub.clock(), duration, cause))
+            event = TransitionEvent(self.info.name, move.trigger, move.source, move.dest, hub.clock(), duration, cause)
+            hub.publish(event)
 
     # Workers.
 
@@ -413,17 +416,13 @@ class Guard:
 
     # Coming to rest.
 
-    async def _come_to_rest(self, move: Move) -> None:
+    async def _come_to_rest(self, move: Move, hook: str) -> None:
         """Drain, run the hook, end the workers, close the ports, each whatever became of the one before.
 
         Raises the first thing that went wrong; a cancellation comes before all others.
         """
-        name, trigger, seconds, grace = (
-            self.info.name,
-            move.trigger,
-            self.deadlines.of(move.trigger),
-            self.deadlines.grace,
-        )
+        name, trigger = self.info.name, move.trigger
+        seconds, grace = self.deadlines.of(trigger), self.deadlines.grace
         ports = handles(self.plugin)
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -438,7 +437,7 @@ class Guard:
                 undrained = DeadlineExceeded(name, trigger, seconds, f"its inputs, with {left} messages left in them")
                 problems.append(_Failure(undrained, undrained))
         try:
-            if (waiting := self._begin(move.hook)) is not None:
+            if (waiting := self._begin(hook)) is not None:
                 await self._drive(trigger, *waiting, max(until - loop.time(), grace))
         except BaseException as error:
             problems.append(error if isinstance(error, _Failure) else self._failure(trigger, error))
@@ -483,8 +482,8 @@ class Guard:
         answer: object
         try:
             try:
-                coroutine = self._coroutine("on_health_check")
-                assert coroutine is not None
+                called = cast("Any", self.plugin).on_health_check()
+                coroutine = called if type(called) is CoroutineType else _awaited(called, "on_health_check")
                 try:
                     waits_for = coroutine.send(None)
                 except StopIteration as stop:

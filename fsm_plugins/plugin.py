@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import ClassVar, Final, Protocol, Self, TypeVar, cast, final, runtime_checkable
 
@@ -20,6 +21,19 @@ from fsm_plugins.metadata import Deadlines, HealthStatus, PluginInfo
 __all__ = ["Pipeline", "Plugin", "as_plugin", "identify"]
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def _asynchronous(function: F) -> F:
+    """Mark a function that returns a coroutine as the coroutine function it is to those who ask before they call it.
+
+    Mocks ask, and so do web frameworks that are given a function to call when they start. On Python 3.11 ``asyncio``
+    can be told, ``inspect`` cannot.
+    """
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    vars(function)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
+    return function
 
 
 class _OfInstance:
@@ -131,17 +145,20 @@ class Plugin:
         return self._guard.failure
 
     @final
-    async def init(self) -> None:
+    @_asynchronous
+    def init(self) -> Coroutine[object, object, None]:
         """Fire ``init``: run ``on_init``. Raises as `fire` does."""
-        await self._guard.fire(INIT)
+        return self._guard.fire(INIT)
 
     @final
-    async def start(self) -> None:
+    @_asynchronous
+    def start(self) -> Coroutine[object, object, None]:
         """Fire ``start``: run ``on_start``. Raises as `fire` does."""
-        await self._guard.fire(START)
+        return self._guard.fire(START)
 
     @final
-    async def stop(self) -> None:
+    @_asynchronous
+    def stop(self) -> Coroutine[object, object, None]:
         """Fire ``stop``: let the plugin finish, and release everything it holds. Raises as `fire` does.
 
         In this order, each step whatever became of the one before: a running plugin whose producers are all gone drains
@@ -151,7 +168,7 @@ class Plugin:
 
         A worker that crashes meanwhile fails the stop. So does one that ignores its cancellation: it is closed.
         """
-        await self._guard.fire(STOP)
+        return self._guard.fire(STOP)
 
     @final
     async def fire(self, trigger: str) -> None:

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import transitions
 from attrs import frozen
+
+if TYPE_CHECKING:
+    from fsm_plugins.lifecycle.table import State
 
 __all__ = ["Admission", "LifecycleMachine", "Model", "Move"]
 
@@ -58,8 +61,8 @@ class Move:
     """
 
     trigger: str
-    source: str
-    dest: str
+    source: State
+    dest: State
     hook: str | None
     to_rest: bool
     stock: bool
@@ -108,7 +111,8 @@ class LifecycleMachine(transitions.Machine):
     """A ``transitions.Machine`` without a model of its own, with its table compiled.
 
     Attributes:
-        moves: for each state, for each trigger that is legal there, the `Move`.
+        moves: for each state, for each trigger that is legal there, the `Move`. It stays the same dictionary when it is
+            compiled again, so that guards can hold it: stock looks attributes of a machine up the slow way.
         sources: for each trigger, the states where it is legal, sorted.
 
     >>> from fsm_plugins.lifecycle import LIFECYCLE
@@ -134,6 +138,7 @@ class LifecycleMachine(transitions.Machine):
     ) -> None:
         self._rest = frozenset(rest)
         self._no_hook = frozenset(no_hook)
+        self.moves = {}
         super().__init__(
             model=None,
             states=list(states),
@@ -199,16 +204,17 @@ class LifecycleMachine(transitions.Machine):
                 )
                 moves[source][trigger] = Move(
                     trigger,
-                    source,
+                    cast("State", source),
                     # The object the machine was given, so that a `State` stays a `State`.
-                    dest.name,
+                    cast("State", dest.name),
                     None if trigger in self._no_hook else f"on_{trigger}",
                     bool(first.dest) and dest.name in self._rest,
                     stock,
                 )
                 sources.setdefault(trigger, []).append(source)
             sources.setdefault(trigger, [])
-        self.moves = moves
+        self.moves.clear()
+        self.moves.update(moves)
         self.sources = {trigger: tuple(sorted(states)) for trigger, states in sources.items()}
 
     def admit(self, trigger: str, model: Model) -> Admission | None:
@@ -226,7 +232,8 @@ class LifecycleMachine(transitions.Machine):
                 dest = self.states[candidate.dest or candidate.source].name
                 to_rest = bool(candidate.dest) and dest in self._rest
                 hook = None if trigger in self._no_hook else f"on_{trigger}"
-                return Admission(Move(trigger, candidate.source, dest, hook, to_rest, True), data)
+                move = Move(trigger, cast("State", candidate.source), cast("State", dest), hook, to_rest, True)
+                return Admission(move, data)
         self.callbacks(self.finalize_event, data)
         return None
 

@@ -1,0 +1,32 @@
+"""Run every benchmark, and print one table of what was promised and what was measured.
+
+``python -m benchmarks [--json FILE]``, from the root of the repository. Exit status 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+from benchmarks import bulk, imports, lifecycle
+from benchmarks._measure import Report, Target, command
+
+
+def channels() -> Report:
+    """Run the benchmark of the channels, which has targets and a report of its own, in a process of its own."""
+    sys.stdout.flush()  # it writes to the same place
+    code = subprocess.run([sys.executable, "-m", "benchmarks.channels"], check=False).returncode
+    return Report("Channels: see above", targets=[Target("targets of the channels, exit status", code, 0, "")])
+
+
+def main() -> int:
+    """Run everything."""
+    benchmarks = [lifecycle.benchmark, bulk.benchmark, imports.benchmark]
+    if importlib.util.find_spec("benchmarks.channels"):
+        benchmarks.append(channels)
+    return command("What the core costs.", benchmarks)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
