@@ -248,7 +248,7 @@ class Guard:
         name, sources = self.info.name, self._machine.sources.get(trigger)
         if sources is None:
             return UnknownTrigger(name, self.state, trigger, tuple(sorted(self._machine.sources)))
-        return InvalidState(name, self.state, sources, self.in_flight)
+        return InvalidState(name, self.state, sources, None if self.flight is None else self.in_flight)
 
     @property
     def in_flight(self) -> str | None:
