@@ -229,7 +229,8 @@ class Guard:
 
     def spawn(self, coroutine: Coroutine[object, object, T], name: str | None) -> asyncio.Task[T]:
         """Start a worker; see `Plugin.spawn`."""
-        idle = self.lifecycle.rest | self.lifecycle.failures
+        # From these states nobody has to stop the plugin, so nobody would end the worker.
+        idle = {self.lifecycle.initial} | self.lifecycle.rest | self.lifecycle.failures
         if self.flight is None and self.state in idle:
             coroutine.close()
             raise InvalidState(self.info.name, self.state, tuple(sorted(set(self.lifecycle.states) - idle)))

@@ -216,7 +216,7 @@ class Plugin:
         cancelled when the plugin fails or stops, and awaited by ``stop``.
 
         Raises:
-            InvalidState: the plugin is stopped or failed, so that nobody would end the worker.
+            InvalidState: the plugin is not initialised yet, stopped or failed, so that nobody would end the worker.
         """
         return self._guard.spawn(coroutine, name)
 

@@ -297,9 +297,9 @@ class World:
                 walk.problems.append(plugin.name)
             self._next_stop(walk)
 
-        call = self.begin(plugin, "stop", report)
-        if call is not None:
-            walk.own = call
+        own = self.begin(plugin, "stop", report)
+        if own is not None:
+            walk.own = own
 
     def cancel_stop(self, walk: Walk) -> None:
         """Somebody cancels the task that called ``stop_all``."""

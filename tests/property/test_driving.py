@@ -123,7 +123,7 @@ async def execute(program: list[Any], log: Log, path: str = "") -> str:
     return "done"
 
 
-async def drive(coroutine: Coroutine[object, None, str], grace: float = math.inf) -> str:
+async def drive(coroutine: Coroutine[Any, Any, str], grace: float = math.inf) -> str:
     """Await ``coroutine`` by way of a drive that never interferes."""
     try:
         waits_for = coroutine.send(None)
@@ -132,12 +132,12 @@ async def drive(coroutine: Coroutine[object, None, str], grace: float = math.inf
     return await Drive(coroutine, grace).finish(waits_for, math.inf)
 
 
-async def plain(coroutine: Coroutine[object, None, str]) -> str:
+async def plain(coroutine: Coroutine[Any, Any, str]) -> str:
     return await coroutine
 
 
 def observe(
-    how: Callable[[Coroutine[Any, None, str]], Coroutine[Any, Any, str]], program: list[Any], cancels: list[int]
+    how: Callable[[Coroutine[Any, Any, str]], Coroutine[Any, Any, str]], program: list[Any], cancels: list[int]
 ) -> dict[str, list[object]]:
     """Run ``program`` in a task of its own, cancelled at the given times; return everything that can be seen of it."""
     log = Log()

@@ -225,11 +225,11 @@ def test_a_callback_list_cannot_be_changed_unnoticed() -> None:
     """What could make the compiled table stale is impossible."""
     machine = Lifecycle(LIFECYCLE.initial, LIFECYCLE.arcs).machine
     with pytest.raises(AttributeError):
-        machine.before_state_change.append(print)  # type: ignore[arg-type]
+        machine.before_state_change.append(print)
     with pytest.raises(AttributeError):
-        machine.get_transitions("start")[0].before.append(print)  # type: ignore[arg-type]
+        machine.get_transitions("start")[0].before.append(print)
     assert not machine.moves["initialized"]["start"].stock
-    machine.get_transitions("start")[0].before = [print]  # type: ignore[list-item]
+    machine.get_transitions("start")[0].before = [print]
     assert machine.moves["initialized"]["start"].stock
 
 

@@ -105,7 +105,7 @@ async def _reach(plugin: Plugin, trigger: str) -> None:
 def test_p4_a_broken_hook_fails_the_plugin_before_its_caller_knows(
     trigger: str, behaviour: str, told_by: str, when: float
 ) -> None:
-    """It raises, is cancelled, is late or is failed: the state is failed and the cause is kept when the error is out."""
+    """It raises, is cancelled, late or failed: the state is failed and the cause is kept when the error is out."""
 
     async def main() -> None:
         registry = PluginRegistry()
@@ -182,11 +182,7 @@ def test_p5_stop_all_attempts_the_stop_hook_exactly_once(behaviours: Any, script
             await asyncio.sleep(seconds)
             stopping.cancel()
         await asyncio.wait([stopping])
-        assert stopping.cancelled() or not cancels or not any(seconds == 0 for seconds in cancels[:0])
         for plugin, (attempts, state) in before.items():
-            if cancels and cancels[0] == 0.0 and plugin.attempts["stop"] == attempts:
-                assert stopping.cancelled()  # cancelled before it had begun
-                return
             due = state not in ("created", "stopped")
             assert plugin.attempts["stop"] == attempts + due
             assert plugin.state in ("created", "stopped", "failed")
@@ -251,7 +247,9 @@ class Holder(Plugin):
                 await asyncio.Event().wait()
 
 
-kinds = st.lists(st.sampled_from(["read", "linger", "slow end", "breed", "swallow", "crash on stop"]), max_size=4)
+kinds = st.lists(
+    st.sampled_from(["read", "linger", "slow end", "breed", "swallow", "crash on stop"]), max_size=4, unique=True
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -268,10 +266,8 @@ def test_p6_a_stopped_plugin_owns_nothing(
     """After stop, successful or not: no task of its is left, and its ports are closed."""
 
     async def main() -> None:
-        (_, output_end), (input_end, _) = channel_of(2), channel_of(2)
         to_holder, inbox = channel_of(8)
         outbox, _reader = channel_of(100)
-        del output_end, input_end
         holder = Holder(inbox, outbox, kinds, stop_hook)
         before = asyncio.all_tasks()
         await holder.init()
@@ -287,18 +283,19 @@ def test_p6_a_stopped_plugin_owns_nothing(
             await asyncio.sleep(cancel)
             stop.cancel()
         await asyncio.wait([stop])
-        begun = holder.state != "running" or cancel != 0.0
-        if begun and holder._guard.in_flight is None and not (cancel == 0.0 and inbox.closed is False):
-            assert asyncio.all_tasks() == before
-            assert inbox.closed
-            assert outbox.closed
-            assert not holder._guard.workers
-        clean = stop_hook in ("ok", "spawn") and not {"swallow", "crash on stop"} & set(kinds)
-        if clean and cancel is None:
-            assert holder.state == "stopped"
-            assert stop.exception() is None
-            if producer_gone and not fail_first and "read" in kinds:
-                assert len(outbox) == 5  # it drained
+        assert asyncio.all_tasks() == before
+        assert inbox.closed
+        assert outbox.closed
+        assert not holder._guard.workers
+        drains = producer_gone and not fail_first
+        # A plugin that is to drain, and has workers, but none that reads, uses its deadline up.
+        unread = drains and kinds and "read" not in kinds
+        if stop_hook in ("ok", "spawn") and not {"swallow", "crash on stop"} & set(kinds) and not unread and not cancel:
+            if cancel is None:
+                assert holder.state == "stopped"
+                assert stop.exception() is None
+            if drains and "read" in kinds and cancel is None:
+                assert len(outbox) == 5
         if not stop.cancelled():
             stop.exception()
         if holder.state == "stopped":
@@ -359,7 +356,7 @@ READS = {"healthy": "healthy", "slow": "healthy"}
 def test_p7_a_health_check_never_changes_state(
     behaviours: dict[str, str], answer: str, calls: int, askers: int, meanwhile: str | None, when: float
 ) -> None:
-    """Whatever its hook does, whoever asks, whatever happens meanwhile: it gives an answer in time, and moves nothing."""
+    """Whatever its hook does and whatever happens meanwhile: it gives an answer in time, and moves nothing."""
 
     async def main() -> None:
         patient = Patient(behaviours, name="x")
@@ -414,7 +411,7 @@ def test_p8_the_events_are_the_states_whatever_listeners_do(behaviours: Any, scr
     heard: list[TransitionEvent] = []
 
     def look(seen: Seen) -> None:
-        if not heard and not seen.events:
+        if not joined:
             for kind in listeners:
                 leave = seen.registry.subscribe(lambda event, kind=kind: act(seen, kind, event))  # type: ignore[misc]
                 leaving.append(leave)

@@ -166,9 +166,9 @@ class RegistryAgainstModel(RuleBasedStateMachine):
             self.loop.run_until_complete(spawn())
         except InvalidState:
             assert ours.call is None
-            assert ours.state in ("stopped", "failed")
+            assert ours.state in ("created", "stopped", "failed")
         else:
-            assert ours.call is not None or ours.state not in ("stopped", "failed")
+            assert ours.call is not None or ours.state not in ("created", "stopped", "failed")
             ours.workers += 1
             self._settle()
 
