@@ -1,0 +1,49 @@
+"""Deliberate breakages of the diagrams, each of which some test has to notice.
+
+A mutant is a name, a file, the snippet to be replaced (which occurs there exactly once), and what replaces it.
+"""
+
+from __future__ import annotations
+
+_MODEL = "fsm_plugins/diagrams/model.py"
+_EXTRACT = "fsm_plugins/diagrams/extract.py"
+_TEXT = "fsm_plugins/diagrams/text.py"
+_MERMAID = "fsm_plugins/diagrams/mermaid.py"
+_DOT = "fsm_plugins/diagrams/dot.py"
+_PLANTUML = "fsm_plugins/diagrams/plantuml.py"
+_TABLES = "fsm_plugins/diagrams/tables.py"
+_TERMINAL = "fsm_plugins/diagrams/terminal.py"
+
+MUTANTS: list[tuple[str, str, str, str]] = [
+    (
+        "edges keep the order they were given in",
+        _MODEL,
+        "tuple(sorted(dict.fromkeys(self.edges), key=place))",
+        "tuple(dict.fromkeys(self.edges))",
+    ),
+    ("an edge is drawn as often as it was given", _MODEL, "sorted(dict.fromkeys(self.edges), key", "sorted(self.edges, key"),
+    ("an edge may end nowhere", _MODEL, "if end not in rank:", "if end is None:"),
+    ("a highlight may name nothing", _MODEL, "if mark not in known:", "if mark is None:"),
+    ("what transitions adds is drawn", _EXTRACT, "if not automatic and", "if"),
+    ("a declared to_x is left out", _EXTRACT, "automatic = self.automatic and transition", "automatic = transition"),
+    ("a negated condition looks like a condition", _EXTRACT, 'else f"not {name}"', "else name"),
+    ("only the first transition of a trigger is drawn", _EXTRACT, "for transition in candidates:", "for transition in candidates[:1]:"),
+    ("transitions declared in a compound state are lost", _EXTRACT, "self._nested_events(machine.states, None)", "pass"),
+    ("the table is drawn, not the machine", _EXTRACT, "of_machine(lifecycle.machine, title", "of_machine(Lifecycle(lifecycle.initial, lifecycle.arcs).machine, title"),
+    ("plugins of two lifecycles are counted in one", _EXTRACT, "members.setdefault(plugin.lifecycle, [])", "members.setdefault(next(iter(members), plugin.lifecycle), [])"),
+    ("two ids get one identifier", _TEXT, "while word.lower() in taken:", "while False:"),
+    ("a reserved word is an identifier", _TEXT, "or one.lower() in _RESERVED or", "or"),
+    ("case tells identifiers apart", _TEXT, " or one.lower() in kept", ""),
+    ("a bell rings", _TEXT, 'return _UNPRINTABLE.sub("\\ufffd", _NEWLINES.sub("\\n", text))', 'return _NEWLINES.sub("\\n", text)'),
+    ("a long word is cut off", _TEXT, "while measure(line) > most and len(line) > 1:", "while False:"),
+    ("Mermaid sees quotes", _MERMAID, '" _-.,()/+=!?"', '" _-.,()/+=!?\\""'),
+    ("Mermaid sees comments", _MERMAID, '" _-.,()/+=!?"', '" _-.,()/+=!?%"'),
+    ("a title may be no YAML", _MERMAID, "json.dumps(clean(title), ensure_ascii=False)", "clean(title)"),
+    ("Mermaid shows no final state", _MERMAID, "for item in members if item.final)", "for item in members if False)"),
+    ("DOT sees an escape", _DOT, '.replace("\\\\", "\\\\\\\\")', ""),
+    ("DOT sees an entity", _DOT, '.replace("&", "&amp;")', ""),
+    ("PlantUML shows no initial state", _PLANTUML, "for item in members if item.initial)", "for item in members if False)"),
+    ("conditions are not in the tables", _TABLES, "if edge.detail else text", "if False else text"),
+    ("a terminal joins the arms of two states", _TERMINAL, "if edge.source == item.id]", "if edge.source >= item.id]"),
+    ("plain ASCII is not", _TERMINAL, 'text if unicode else text.encode("ascii", "backslashreplace").decode("ascii")', "text"),
+]  # fmt: skip
