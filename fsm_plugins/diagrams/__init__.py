@@ -11,6 +11,7 @@ from fsm_plugins.diagrams.model import Diagram, Edge, Group, Node, Style, Tone, 
 from fsm_plugins.diagrams.palette import THEMES, Theme
 from fsm_plugins.diagrams.plantuml import plantuml
 from fsm_plugins.diagrams.render import FORMATS, render
+from fsm_plugins.diagrams.svg import svg
 from fsm_plugins.diagrams.tables import markdown
 from fsm_plugins.diagrams.terminal import ascii_art
 
@@ -37,4 +38,5 @@ __all__ = [
     "render",
     "restyle",
     "side_by_side",
+    "svg",
 ]

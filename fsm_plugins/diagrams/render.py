@@ -11,6 +11,7 @@ from fsm_plugins.diagrams.mermaid import flowchart, mermaid
 from fsm_plugins.diagrams.model import Diagram
 from fsm_plugins.diagrams.palette import Theme
 from fsm_plugins.diagrams.plantuml import plantuml
+from fsm_plugins.diagrams.svg import svg
 from fsm_plugins.diagrams.tables import markdown
 from fsm_plugins.diagrams.terminal import ascii_art
 
@@ -39,6 +40,7 @@ FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
         "plantuml": Format(".puml", plantuml),
         "ascii": Format(".txt", lambda diagram, theme: ascii_art(diagram)),
         "markdown": Format(".md", lambda diagram, theme: markdown(diagram)),
+        "svg": Format(".svg", svg),
     }
 )
 """Every text format by its name."""

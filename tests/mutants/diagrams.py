@@ -13,6 +13,12 @@ _DOT = "fsm_plugins/diagrams/dot.py"
 _PLANTUML = "fsm_plugins/diagrams/plantuml.py"
 _TABLES = "fsm_plugins/diagrams/tables.py"
 _TERMINAL = "fsm_plugins/diagrams/terminal.py"
+_LAYERING = "fsm_plugins/diagrams/layout/layering.py"
+_ORDERING = "fsm_plugins/diagrams/layout/ordering.py"
+_PLACING = "fsm_plugins/diagrams/layout/placing.py"
+_ROUTING = "fsm_plugins/diagrams/layout/routing.py"
+_SCENE = "fsm_plugins/diagrams/scene.py"
+_SVG = "fsm_plugins/diagrams/svg.py"
 
 MUTANTS: list[tuple[str, str, str, str]] = [
     (
@@ -21,20 +27,50 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "tuple(sorted(dict.fromkeys(self.edges), key=place))",
         "tuple(dict.fromkeys(self.edges))",
     ),
-    ("an edge is drawn as often as it was given", _MODEL, "sorted(dict.fromkeys(self.edges), key", "sorted(self.edges, key"),
+    (
+        "an edge is drawn as often as it was given",
+        _MODEL,
+        "sorted(dict.fromkeys(self.edges), key",
+        "sorted(self.edges, key",
+    ),
     ("an edge may end nowhere", _MODEL, "if end not in rank:", "if end is None:"),
     ("a highlight may name nothing", _MODEL, "if mark not in known:", "if mark is None:"),
     ("what transitions adds is drawn", _EXTRACT, "if not automatic and", "if"),
     ("a declared to_x is left out", _EXTRACT, "automatic = self.automatic and transition", "automatic = transition"),
     ("a negated condition looks like a condition", _EXTRACT, 'else f"not {name}"', "else name"),
-    ("only the first transition of a trigger is drawn", _EXTRACT, "for transition in candidates:", "for transition in candidates[:1]:"),
-    ("transitions declared in a compound state are lost", _EXTRACT, "self._nested_events(machine.states, None)", "pass"),
-    ("the table is drawn, not the machine", _EXTRACT, "of_machine(lifecycle.machine, title", "of_machine(Lifecycle(lifecycle.initial, lifecycle.arcs).machine, title"),
-    ("plugins of two lifecycles are counted in one", _EXTRACT, "members.setdefault(plugin.lifecycle, [])", "members.setdefault(next(iter(members), plugin.lifecycle), [])"),
+    (
+        "only the first transition of a trigger is drawn",
+        _EXTRACT,
+        "for transition in candidates:",
+        "for transition in candidates[:1]:",
+    ),
+    (
+        "transitions declared in a compound state are lost",
+        _EXTRACT,
+        "self._nested_events(machine.states, None)",
+        "pass",
+    ),
+    (
+        "the table is drawn, not the machine",
+        _EXTRACT,
+        "of_machine(lifecycle.machine, title",
+        "of_machine(Lifecycle(lifecycle.initial, lifecycle.arcs).machine, title",
+    ),
+    (
+        "plugins of two lifecycles are counted in one",
+        _EXTRACT,
+        "members.setdefault(plugin.lifecycle, [])",
+        "members.setdefault(next(iter(members), plugin.lifecycle), [])",
+    ),
     ("two ids get one identifier", _TEXT, "while word.lower() in taken:", "while False:"),
     ("a reserved word is an identifier", _TEXT, "or one.lower() in _RESERVED or", "or"),
     ("case tells identifiers apart", _TEXT, " or one.lower() in kept", ""),
-    ("a bell rings", _TEXT, 'return _UNPRINTABLE.sub("\\ufffd", _NEWLINES.sub("\\n", text))', 'return _NEWLINES.sub("\\n", text)'),
+    (
+        "a bell rings",
+        _TEXT,
+        'return _UNPRINTABLE.sub("\\ufffd", _NEWLINES.sub("\\n", text))',
+        'return _NEWLINES.sub("\\n", text)',
+    ),
     ("a long word is cut off", _TEXT, "while measure(line) > most and len(line) > 1:", "while False:"),
     ("Mermaid sees quotes", _MERMAID, '" _-.,()/+=!?"', '" _-.,()/+=!?\\""'),
     ("Mermaid sees comments", _MERMAID, '" _-.,()/+=!?"', '" _-.,()/+=!?%"'),
@@ -42,8 +78,52 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ("Mermaid shows no final state", _MERMAID, "for item in members if item.final)", "for item in members if False)"),
     ("DOT sees an escape", _DOT, '.replace("\\\\", "\\\\\\\\")', ""),
     ("DOT sees an entity", _DOT, '.replace("&", "&amp;")', ""),
-    ("PlantUML shows no initial state", _PLANTUML, "for item in members if item.initial)", "for item in members if False)"),
+    (
+        "PlantUML shows no initial state",
+        _PLANTUML,
+        "for item in members if item.initial)",
+        "for item in members if False)",
+    ),
     ("conditions are not in the tables", _TABLES, "if edge.detail else text", "if False else text"),
     ("a terminal joins the arms of two states", _TERMINAL, "if edge.source == item.id]", "if edge.source >= item.id]"),
-    ("plain ASCII is not", _TERMINAL, 'text if unicode else text.encode("ascii", "backslashreplace").decode("ascii")', "text"),
-]  # fmt: skip
+    (
+        "plain ASCII is not",
+        _TERMINAL,
+        'text if unicode else text.encode("ascii", "backslashreplace").decode("ascii")',
+        "text",
+    ),
+    ("labels have no room of their own", _LAYERING, "half = link.across / 2 if has_label else 0.0", "half = 0.0"),
+    ("a cycle stays", _LAYERING, "turned[number] = True", "pass"),
+    ("the order of layers is left as it is", _ORDERING, "if now < crossed:", "if False:"),
+    (
+        "neighbours may touch",
+        _PLACING,
+        "return left.after + gap + right.before",
+        "return left.after + right.before - 3",
+    ),
+    (
+        "who is pooled forgets the others",
+        _PLACING,
+        "weight, size = heavy + weight, size + many",
+        "weight, size = heavy, size",
+    ),
+    ("a straight line may pass through others", _PLACING, "max(low, least), min(high, most)", "-inf, inf"),
+    ("a turned arrow points the wrong way", _ROUTING, "points[::-1] if sheet.turned[number] else points", "points"),
+    (
+        "arrows end beside the box",
+        _ROUTING,
+        "ports[number, down] = min(max(wish, low), high)",
+        "ports[number, down] = high + 99",
+    ),
+    ("a loop has no room", _SCENE, "after=box.after + _LOOP + across + 10", "after=box.after"),
+    ("an edge into a group does not tell where it leads", _SCENE, "if edge.dest != dest:", "if False:"),
+    ("a group is as small as its name", _SCENE, "max(width, inner.width + 2 * _PAD)", "width"),
+    ("the title is not in the picture", _SCENE, "width = max(width, text.width)", "pass"),
+    (
+        "parallel edges lose their names",
+        _SCENE,
+        "for edge, source, dest in edges:",
+        "for edge, source, dest in edges[:1]:",
+    ),
+    ("a name may close the picture", _SVG, "return escape(clean(text), quote=False)", "return clean(text)"),
+]

@@ -34,8 +34,8 @@ GOLDEN = Path(__file__).parent / "golden" / "diagrams"
 
 def nested() -> HierarchicalMachine:
     """A machine with a state in a state in a state, and transitions across every border."""
-    inner = {"name": "b", "initial": "y", "children": ["x", {"name": "y", "final": True}]}
-    work = {"name": "work", "initial": "a", "children": ["a", inner], "transitions": [["go", "a", "b"]]}
+    inner: dict[str, Any] = {"name": "b", "initial": "y", "children": ["x", {"name": "y", "final": True}]}
+    work: dict[str, Any] = {"name": "work", "initial": "a", "children": ["a", inner], "transitions": [["go", "a", "b"]]}
     return HierarchicalMachine(
         states=["idle", work, {"name": "over", "final": True}],
         initial="idle",
@@ -94,7 +94,7 @@ def test_parallel_states_and_an_initial_path() -> None:
     states: list[Any] = ["idle", parallel]
     diagram = of_machine(HierarchicalMachine(states=states, initial="idle"))
     assert [item.id for item in diagram.items if item.initial] == ["p_1", "idle", "p_1_a", "p_2"]
-    deep = {"name": "p", "children": [{"name": "1", "children": ["a", "b"]}, "2"]}
+    deep: Any = {"name": "p", "children": [{"name": "1", "children": ["a", "b"]}, "2"]}
     diagram = of_machine(HierarchicalMachine(states=[deep], initial="p_1_b"))
     assert [item.id for item in diagram.items if item.initial] == ["p", "p_1", "p_1_b"]
 
