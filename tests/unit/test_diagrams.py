@@ -106,7 +106,8 @@ def test_states_may_be_of_an_enumeration() -> None:
         OPEN = 1
         SHUT = 2
 
-    machine = transitions.Machine(states=Door, initial=Door.OPEN, transitions=[["shut", Door.OPEN, Door.SHUT]])
+    shut: Any = ["shut", Door.OPEN, Door.SHUT]
+    machine = transitions.Machine(states=Door, initial=Door.OPEN, transitions=[shut])
     assert of_machine(machine).edges == (Edge("OPEN", "SHUT", "shut"),)
     declared = transitions.Machine(
         states=["a", "b"], initial="a", transitions=[["to_b", "a", "b"]], auto_transitions=False
