@@ -17,6 +17,7 @@
     │   ├── ChannelClosed           the other end is gone
     │   └── ChannelFull             no room, and the caller did not want to wait
     ├── DefinitionError             a plugin class or a lifecycle that could never work (also a ``TypeError``)
+    ├── LoadError                   the code of a plugin cannot be had
     └── ConfigError                 everything wrong with one configuration (a list of ``Problem``)
 
 The errors carry fields; their text is made from the fields, when somebody reads it. All of them survive pickling.
@@ -40,6 +41,7 @@ __all__ = [
     "DefinitionError",
     "HookFailed",
     "InvalidState",
+    "LoadError",
     "NotFound",
     "PluginError",
     "Problem",
@@ -288,6 +290,26 @@ class ChannelFull(ChannelError):
 
 class DefinitionError(PluginError, TypeError):
     """A plugin class or a lifecycle that could never work, told where it is defined."""
+
+
+class LoadError(PluginError):
+    """The class or function that builds a plugin cannot be had. What was raised, if anything, is the ``__cause__``.
+
+    Attributes:
+        use: what was to be loaded, ``module:attribute`` or the name of an entry point.
+        reason: why it cannot be had, and what to do.
+
+    >>> print(LoadError("clock:Clock", "there is no module 'clock'"))
+    cannot load 'clock:Clock': there is no module 'clock'
+    """
+
+    def __init__(self, use: str, reason: str) -> None:
+        super().__init__(use, reason)
+        self.use = use
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot load {self.use!r}: {self.reason}"
 
 
 @frozen

@@ -1,0 +1,23 @@
+"""TOML and environment variables -> validated values, with all that is wrong in one report.
+
+Two steps, because the settings of a plugin can be checked only when its class is there: `read_config` checks everything
+but the settings, and `structure_settings` checks those against the class. Both return their problems as a list.
+"""
+
+from fsm_plugins.config.environment import PREFIX, EnvText
+from fsm_plugins.config.model import AppSection, ChannelSection, Config, PluginSection, merge_deadlines
+from fsm_plugins.config.reading import load_config, read_config
+from fsm_plugins.config.settings import structure_settings
+
+__all__ = [
+    "PREFIX",
+    "AppSection",
+    "ChannelSection",
+    "Config",
+    "EnvText",
+    "PluginSection",
+    "load_config",
+    "merge_deadlines",
+    "read_config",
+    "structure_settings",
+]

@@ -1,0 +1,110 @@
+"""What a configuration says, as values. How it is read from a file is in `reading`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from attrs import evolve, field, frozen
+
+from fsm_plugins.metadata import Deadlines
+
+__all__ = ["AppSection", "ChannelSection", "Config", "PluginSection", "merge_deadlines"]
+
+
+@frozen
+class AppSection:
+    """The table ``[app]``.
+
+    Attributes:
+        name: what the application is called.
+        on_failure: what it does when a plugin fails.
+        plugin_path: directories to look for plugin modules in, as they are written; see `Config.search_path`.
+        deadlines: what was given for all plugins, in seconds.
+    """
+
+    name: str
+    on_failure: Literal["stop", "continue"] = "stop"
+    plugin_path: tuple[str, ...] = ()
+    deadlines: Mapping[str, float] = field(factory=dict)
+
+
+@frozen
+class ChannelSection:
+    """A table ``[channels.NAME]``.
+
+    Attributes:
+        capacity: how many messages the channel holds, at least 1.
+    """
+
+    capacity: int = 64
+
+
+@frozen
+class PluginSection:
+    """A table ``[plugins.NAME]``.
+
+    Attributes:
+        use: what builds the plugin, ``module:attribute`` or the name of an entry point.
+        enabled: whether it takes part.
+        inputs, outputs: for a port that is not connected to the channel of its own name, that channel.
+        deadlines: what was given for this plugin or else for all of them, in seconds; see `merge_deadlines`.
+        settings: what its class is to be built with, unchecked; see `structure_settings`.
+    """
+
+    use: str
+    enabled: bool = True
+    inputs: Mapping[str, str] = field(factory=dict)
+    outputs: Mapping[str, str] = field(factory=dict)
+    deadlines: Mapping[str, float] = field(factory=dict)
+    settings: Mapping[str, object] = field(factory=dict)
+
+
+@frozen
+class Config:
+    """A whole configuration.
+
+    Attributes:
+        source: the file, as it was given.
+        directory: where the file is, an absolute path.
+        app: the table ``[app]``.
+        channels, plugins: the sections by their names, in the order of the file.
+        unsound: the key paths of the sections in which a problem was found. What is wrong there is at its default, and
+            a plugin without a usable ``use`` or name is left out: who checks how things fit together
+            leaves these alone.
+    """
+
+    source: str
+    directory: Path
+    app: AppSection
+    channels: Mapping[str, ChannelSection] = field(factory=dict)
+    plugins: Mapping[str, PluginSection] = field(factory=dict)
+    unsound: frozenset[str] = frozenset()
+
+    @property
+    def search_path(self) -> tuple[Path, ...]:
+        """The directories of ``app.plugin_path``, relative ones taken from where the file is.
+
+        >>> Config("etc/app.toml", Path("/etc"), AppSection("app", plugin_path=("plugins", "/opt/x"))).search_path
+        (PosixPath('/etc/plugins'), PosixPath('/opt/x'))
+        """
+        return tuple(self.directory / entry for entry in self.app.plugin_path)
+
+
+def merge_deadlines(base: Deadlines, given: Mapping[str, float]) -> Deadlines:
+    """Return ``base`` with the ``given`` deadlines in place of its own, key by key, all in seconds.
+
+    ``base`` is what the plugin's class declares; ``given`` is `PluginSection.deadlines`. A key that is no attribute of
+    `Deadlines` is the name of a trigger.
+
+    Raises:
+        DefinitionError: a given value is not a positive number.
+
+    >>> merged = merge_deadlines(Deadlines(start=5, stop=5), {"stop": 10, "pause": 2})
+    >>> merged.start, merged.stop, merged.of("pause")
+    (5, 10, 2)
+    """
+    own = {key: value for key, value in given.items() if key in ("init", "start", "stop", "health", "grace")}
+    others = {key: value for key, value in given.items() if key not in own}
+    return evolve(base, **own, others={**base.others, **others})

@@ -1,0 +1,206 @@
+"""A TOML file and the environment -> a `Config`, with everything that is wrong in one report."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from fsm_plugins.config.compound import structure_keywords
+from fsm_plugins.config.environment import overlay
+from fsm_plugins.config.model import AppSection, ChannelSection, Config, PluginSection
+from fsm_plugins.config.parameters import Parameter, Parameters
+from fsm_plugins.config.strict import Flaw, Invalid, expected, key_path, rule, structure
+from fsm_plugins.errors import ConfigError, DefinitionError, Problem
+from fsm_plugins.metadata import PluginInfo
+
+__all__ = ["load_config", "read_config"]
+
+
+# The format, as data. What is not here is refused.
+
+
+class _Seconds:
+    """The type of a deadline."""
+
+
+class _Capacity:
+    """The type of the capacity of a channel."""
+
+
+class _Raw:
+    """The type of a table that somebody else checks."""
+
+
+@rule(_Seconds, words="a positive number of seconds")
+def _seconds(value: object, kind: object) -> float:
+    if type(value) not in (int, float):
+        raise expected(kind, value)
+    seconds: float = structure(float, value)  # type: ignore[assignment]
+    if math.isnan(seconds) or seconds <= 0:
+        raise expected(kind, value)
+    return seconds
+
+
+@rule(_Capacity, words="an integer of at least 1")
+def _capacity(value: object, kind: object) -> int:
+    if type(value) is not int or value < 1:
+        raise expected(kind, value)
+    return value
+
+
+@rule(_Raw, words="a table")
+def _raw(value: object, kind: object) -> object:
+    if not isinstance(value, dict):
+        raise expected(kind, value)
+    return value
+
+
+def _keys(*parameters: Parameter) -> Parameters:
+    return Parameters({parameter.name: parameter for parameter in parameters})
+
+
+_ROOT = _keys(Parameter("app", _Raw), Parameter("channels", _Raw), Parameter("plugins", _Raw))
+_DEADLINES = Parameter("deadlines", dict[str, _Seconds])
+_APP = _keys(
+    Parameter("name", str),
+    Parameter("on_failure", Literal["stop", "continue"]),
+    Parameter("plugin_path", tuple[str, ...]),
+    _DEADLINES,
+)
+_CHANNEL = _keys(Parameter("capacity", _Capacity))
+_PLUGIN = _keys(
+    Parameter("use", str, required=True),
+    Parameter("enabled", bool),
+    Parameter("inputs", dict[str, str]),
+    Parameter("outputs", dict[str, str]),
+    _DEADLINES,
+    Parameter("settings", _Raw),
+)
+
+
+def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Config:
+    """Read a configuration, as `read_config` does, and accept it only if nothing is wrong with it.
+
+    Raises:
+        ConfigError: with every problem there is.
+    """
+    config, problems = read_config(path, environ)
+    if config is None or problems:
+        raise ConfigError(os.fspath(path), problems)
+    return config
+
+
+def read_config(
+    path: str | os.PathLike[str], environ: Mapping[str, str] | None = None
+) -> tuple[Config | None, list[Problem]]:
+    """Read a configuration, and find everything that is wrong with it.
+
+    Args:
+        path: a TOML file.
+        environ: the environment, whose variables ``FSM_PLUGINS__...`` override keys; ``os.environ`` unless given.
+
+    Returns:
+        What is sound of the configuration, so that more of it can be checked, or None if the file cannot be read; and
+        the problems, those with a key in the order of the file, then variables that override nothing. It can be run if
+        there are none.
+    """
+    tree = _tree(path)
+    if isinstance(tree, Problem):
+        return None, [tree]
+    refused = overlay(tree, os.environ if environ is None else environ)
+    config, flaws = _config(path, tree)
+    return config, [*(Problem(flaw.where("").lstrip("."), flaw.what) for flaw in flaws), *refused]
+
+
+def _tree(path: str | os.PathLike[str]) -> dict[str, object] | Problem:
+    """Return the file as raw values, or why that is not possible."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        return Problem("", "there is no such file; give the path of a TOML file")
+    except IsADirectoryError:
+        return Problem("", "this is a directory; give the path of a TOML file in it")
+    except PermissionError:
+        return Problem("", "the file may not be read; let the user who runs this read it (chmod, chown)")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return Problem("", f"the file cannot be read ({reason}); give the path of a TOML file")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return Problem("", f"line {line} is not UTF-8 (byte 0x{data[error.start]:02x}); save the file as UTF-8")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        return Problem("", "the tables and arrays are nested too deeply")
+    except ValueError as error:
+        what, line, column = str(error), text.count("\n") + 1, len(text) - text.rfind("\n")
+        if at := re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", what, re.DOTALL):
+            what, line, column = at[1], int(at[2] or line), int(at[3] or column)
+            return Problem("", f"not TOML at line {line}, column {column}: {what}; correct it there or just before")
+        return Problem("", f"not TOML: {what}")
+
+
+def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[Config, list[Flaw]]:
+    """Return what is sound of the raw values, and what is not, in their order."""
+    tables: dict[str, Any] = {"app": {}, "channels": {}, "plugins": {}}
+    flaws: dict[str, list[Flaw]] = {}
+    for key, value in tree.items():
+        sound, flaws[key] = structure_keywords(_ROOT, {key: value})
+        tables.update(sound)
+    unsound = set()
+
+    def check(parameters: Parameters, table: object, *keys: str) -> dict[str, Any]:
+        """Return what is sound of the table at ``keys``."""
+        found: Sequence[Flaw]
+        try:
+            values, found = structure_keywords(parameters, structure(_Raw, table))  # type: ignore[arg-type]
+        except Invalid as error:
+            values, found = {}, error.flaws
+        if len(keys) > 1 and not _is_name(keys[-1]):
+            found = [Flaw("", _NAME_RULE), *found]
+        if found:
+            unsound.add("".join(map(key_path, keys)).lstrip("."))
+        for key in reversed(keys):
+            found = [flaw.below(key) for flaw in found]
+        flaws.setdefault(keys[0], []).extend(found)
+        return values
+
+    app = AppSection(**{"name": Path(path).stem, **check(_APP, tables["app"], "app")})
+    channels = {
+        name: ChannelSection(**check(_CHANNEL, raw, "channels", name)) for name, raw in tables["channels"].items()
+    }
+    plugins = {name: check(_PLUGIN, raw, "plugins", name) for name, raw in tables["plugins"].items()}
+    config = Config(
+        source=os.fspath(path),
+        directory=Path(path).absolute().parent,
+        app=app,
+        channels={name: section for name, section in channels.items() if _is_name(name)},
+        plugins={
+            name: PluginSection(**{**values, "deadlines": {**app.deadlines, **values.get("deadlines", {})}})
+            for name, values in plugins.items()
+            if _is_name(name) and "use" in values
+        },
+        unsound=frozenset(unsound),
+    )
+    return config, [flaw for found in flaws.values() for flaw in found]
+
+
+_NAME_RULE = (
+    "a name is a non-empty printable word without space around it, and without '__', "
+    "which goes between two keys in the names of environment variables"
+)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        PluginInfo(name, "0.0.0")
+    except DefinitionError:
+        return False
+    return "__" not in name
