@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from pathlib import Path
-from types import GenericAlias, NoneType, UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
 
 from attrs import evolve, frozen
@@ -29,7 +29,7 @@ from fsm_plugins.errors import suggestion
 
 __all__ = ["Check", "RawTable", "describe", "hook", "origin", "structure"]
 
-Structure = Callable[[Any, Any], object]
+Structure = Callable[[Any, Any], Any]
 
 _NEVER: Final = object()  # no value of any type
 
@@ -183,12 +183,19 @@ _ARRAYS: Final[dict[object, Callable[[Iterable[object]], object]]] = {
 _TABLES: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
-class _Pair:
+class _Item:
     """The type of a raw value that comes with the type that is wanted of it."""
 
 
-_CONVERTER.register_structure_hook(_Pair, lambda pair, _kind: structure(*pair))
-_structure_pairs: Final = list_structure_factory(list[_Pair], _CONVERTER)
+class _Entry:
+    """The type of a key and an item of a table that each come with the type that is wanted of them."""
+
+
+# Made once, for all types: it takes long, and cattrs would keep those for `str | Path` and use them for `Path | str`.
+_CONVERTER.register_structure_hook(_Item, lambda item, _kind: structure(*item))
+_CONVERTER.register_structure_hook(_Entry, lambda entry, _kind: tuple(structure(*part) for part in entry))
+_structure_items: Final[Structure] = list_structure_factory(list[_Item], _CONVERTER)
+_structure_entries: Final[Structure] = mapping_structure_factory(dict[object, _Entry], _CONVERTER)
 
 
 @hook(lambda kind: origin(kind) in _ARRAYS)
@@ -202,7 +209,7 @@ def _array(value: object, kind: Any) -> object:
         kinds = kinds[:1] * len(value)
     if len(kinds) != len(value):
         raise Invalid(Flaw("", f"expected an array of {len(kinds)}, got one of {len(value)}"))
-    items = _structure_pairs(zip(value, kinds, strict=True), list)
+    items = _structure_items(zip(value, kinds, strict=True), list)
     try:
         return _ARRAYS[origin(kind)](items)
     except TypeError:
@@ -213,10 +220,9 @@ def _array(value: object, kind: Any) -> object:
 def _table(value: object, kind: object) -> object:
     if not isinstance(value, dict):
         raise expected("a table", value)
-    # Not kept: tables of `str | Path` and of `Path | str` are equal types, but a union takes the first that fits.
-    key, item = get_args(kind) or (str, object)
-    table: Any = GenericAlias(dict, (key, object if item is Any else item))  # cattrs leaves Any unread
-    return mapping_structure_factory(table, _CONVERTER)(value, table)
+    key_kind, item_kind = get_args(kind) or (str, object)
+    entries = {key: ((str(key), key_kind), (item, item_kind)) for key, item in value.items()}
+    return dict(_structure_entries(entries, dict).values())
 
 
 RawTable = Annotated[Mapping[str, object], "not read"]

@@ -97,11 +97,12 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
         tables.update(sound)
     unsound = set()
 
-    def check(section: type, table: Any, *keys: str, **defaults: str) -> dict[str, Any]:
+    def check(section: type, table: object, *keys: str, **defaults: str) -> dict[str, Any]:
         """Return what is sound of the table at ``keys``."""
         found: Sequence[Flaw]
         try:
-            values, found = structure_keywords(parameters_of(section), {**defaults, **structure(table, RawTable)})  # type: ignore[dict-item]
+            raw: Any = structure(table, RawTable)
+            values, found = structure_keywords(parameters_of(section), {**defaults, **raw})
         except Invalid as error:
             values, found = {}, error.flaws
         if len(keys) > 1 and not _is_name(keys[-1]):

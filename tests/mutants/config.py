@@ -33,12 +33,6 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "_choice if issubclass(kind, Enum) else lambda value, kind: kind(value))(value, kind)",
     ),
     (
-        "texts in a table of anything stay unread",
-        "fsm_plugins/config/converter.py",
-        "(key, object if item is Any else item)",
-        "(key, item)",
-    ),
-    (
         "only the first flaw of an array is told",
         "fsm_plugins/config/flaws.py",
         "in error.group_exceptions()[0]:",
