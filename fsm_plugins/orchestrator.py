@@ -8,7 +8,8 @@ the consumer drains it, and its stop does not wait for anything else.
 
 When somebody *holds* a plugin, because a fresh one may take its place, the orchestrator keeps ends of its channels open
 itself, so that queued messages stay and the fresh plugin can go on where the old one left off. It *lets go* of a
-plugin's channels when nobody will replace the plugin. When it has let go of the consumer, producers get `ChannelClosed`.
+plugin's channels when nobody will replace the plugin. When it has let go of the consumer, producers get
+`ChannelClosed`.
 
 It lets go of a plugin
 

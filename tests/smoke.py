@@ -30,13 +30,18 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-asyncio.run(core())
-for extra in ("hypothesis", "pytest", "rich", "prometheus_client", "starlette"):
-    assert importlib.util.find_spec(extra) is None, f"{extra} is installed: this is no bare environment"
-ran = command("run", "words.toml", "--until-idle", "--json")
-assert ran.returncode == 0, ran.stderr
-receipt = json.loads(ran.stdout[ran.stdout.index("{") :])
-assert receipt["ok"], receipt
-assert [plugin["name"] for plugin in receipt["plugins"]] == ["read", "split", "report"]
-assert command("check", "nothing.toml").returncode == 78
-print(f"the wheel of fsm-plugins {fsm_plugins.__version__} works from {fsm_plugins.__file__}")
+def main() -> None:
+    asyncio.run(core())
+    for extra in ("hypothesis", "pytest", "rich", "prometheus_client", "starlette"):
+        assert importlib.util.find_spec(extra) is None, f"{extra} is installed: this is no bare environment"
+    ran = command("run", "words.toml", "--until-idle", "--json")
+    assert ran.returncode == 0, ran.stderr
+    receipt = json.loads(ran.stdout[ran.stdout.index("{") :])
+    assert receipt["ok"], receipt
+    assert [plugin["name"] for plugin in receipt["plugins"]] == ["read", "split", "report"]
+    assert command("check", "nothing.toml").returncode == 78
+    print(f"the wheel of fsm-plugins {fsm_plugins.__version__} works from {fsm_plugins.__file__}")
+
+
+if __name__ == "__main__":
+    main()
