@@ -7,6 +7,7 @@
     │   └── UnknownTrigger          a call no state of the lifecycle allows
     ├── HookFailed                  a hook raised; its exception is the ``__cause__``
     │   └── DeadlineExceeded        a hook was late (also a ``TimeoutError``)
+    ├── PluginFailed                a running plugin failed, and what it was part of ends with it
     ├── Abandoned                   why a plugin that nobody will start any more was failed
     ├── StopFailed                  everything that went wrong in one ``stop_all`` (an ``ExceptionGroup``)
     ├── RegistryError
@@ -44,6 +45,7 @@ __all__ = [
     "LoadError",
     "NotFound",
     "PluginError",
+    "PluginFailed",
     "Problem",
     "RegistryBusy",
     "RegistryError",
@@ -178,6 +180,22 @@ class Abandoned(PluginError):
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} was abandoned in state {self.state}: the registry is stopping"
+
+
+class PluginFailed(PluginError):
+    """A running plugin failed, and the application stopped because of that. What made it fail is the ``__cause__``.
+
+    >>> print(PluginFailed("x", "ConnectionError: reset by peer"))
+    plugin 'x' failed while it was running: ConnectionError: reset by peer
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} failed while it was running: {self.reason}"
 
 
 class StopFailed(PluginError, ExceptionGroup[PluginError]):

@@ -2,11 +2,14 @@
 
 Theory of operation
 -------------------
-A plugin holds *handles* of its own, a clone of the sender or a lease of the receiver; its stop closes them. The
-orchestrator keeps the ends that these were made of. As long as it does, the channel is open and queued messages stay,
-so that a fresh plugin can go on where a stopped one left off. It *lets go* of a plugin's channels when nobody will
-replace the plugin. When it has let go of every producer of a channel, the channel ends: the consumer drains it, and its
-stop does not wait for anything else. When it has let go of the consumer, producers get `ChannelClosed`.
+A plugin holds *handles* of its own, a clone of the sender or a lease of the receiver; its stop closes them. A
+producer that has no more to send may close its port before: when every producer of a channel has, the channel ends,
+the consumer drains it, and its stop does not wait for anything else.
+
+When somebody *holds* a plugin, because a fresh one may take its place, the orchestrator keeps ends of its channels open
+itself, so that queued messages stay and the fresh plugin can go on where the old one left off. It *lets go* of a
+plugin's channels when nobody will replace the plugin. When it has let go of the consumer, producers get
+`ChannelClosed`.
 
 It lets go of a plugin
 
@@ -46,11 +49,16 @@ class _Member:
     """A plugin that was built, and what the orchestrator has to know of it."""
 
     plugin: Plugin
-    handles: tuple[Handle, ...]
+    ports: Mapping[str, Handle | None]
     held: bool = False
     gone: bool = False
     seconds: float = 0.0
     error: PluginError | None = None
+
+    @property
+    def handles(self) -> list[Handle]:
+        """The ends of channels that it was given."""
+        return [handle for handle in self.ports.values() if handle is not None]
 
 
 class Orchestrator:
@@ -133,6 +141,8 @@ class Orchestrator:
                 end.close()
             self._members.clear()
             raise
+        for sender in self._senders.values():
+            sender.close()  # from here on the channel lives as long as its producers do, or somebody holds one of them
         registry.subscribe(self._heard)
         return registry
 
@@ -168,8 +178,16 @@ class Orchestrator:
 
         Raises:
             NotFound: no plugin of this name was built.
+            PluginError: its channels were let go already.
         """
-        self._member(name).held = True
+        member = self._member(name)
+        if member.gone:
+            raise PluginError(f"plugin {name!r} cannot be held any more, for its channels were let go when it ended")
+        member.held = True
+        for port, used in self.plan.ports[name].items():
+            handle = member.ports[port]
+            if used is not None and isinstance(handle, Sender) and self._senders[used].closed and not handle.closed:
+                self._senders[used] = handle.clone()
 
     def release(self, name: str) -> None:
         """Let go of the channels of a plugin that has ended and will not be rebuilt. To do it again does nothing.
@@ -203,12 +221,12 @@ class Orchestrator:
     def _make(self, spec: PluginSpec) -> _Member:
         """Make one plugin with handles. Raises ConfigError, and leaves no handle open, if it cannot be made."""
         ports = {port: self._handle(spec.name, port, name) for port, name in self.plan.ports[spec.name].items()}
-        handles = tuple(handle for handle in ports.values() if handle is not None)
         try:
-            return _Member(self._construct(spec, ports), handles)
+            return _Member(self._construct(spec, ports), ports)
         except BaseException as error:
-            for handle in handles:
-                handle.close()
+            for handle in ports.values():
+                if handle is not None:
+                    handle.close()
             if isinstance(error, Exception):
                 what = error.args[0] if isinstance(error, _Refused) else f"its {_kind(spec)} raised {describe(error)}"
                 raise ConfigError("wiring", [Problem(f"plugins.{spec.name}", what)]) from error

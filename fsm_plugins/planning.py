@@ -22,12 +22,14 @@ from fsm_plugins.specs import End, Plan, PlannedChannel, PluginSpec
 __all__ = ["plan"]
 
 
-def plan(specs: Sequence[PluginSpec], channels: Mapping[str, int]) -> Plan:
+def plan(specs: Sequence[PluginSpec], channels: Mapping[str, int], *, complete: bool = True) -> Plan:
     """Find out how ``specs`` are connected by ``channels``, without making any of them.
 
     Args:
         specs: the plugins.
         channels: name -> capacity, in messages.
+        complete: whether these are all plugins there are. If some could not be loaded, for example, an end that is
+            missing at a channel is no problem of its own.
 
     >>> from fsm_plugins import Plugin, Receiver, Sender
     >>> def guard(packets: Receiver[bytes]) -> Plugin: ...
@@ -36,7 +38,7 @@ def plan(specs: Sequence[PluginSpec], channels: Mapping[str, int]) -> Plan:
     1. engine -> packets
     2. guard  packets
     """
-    return _Planner(specs, channels).plan()
+    return _Planner(specs, channels, complete).plan()
 
 
 @define
@@ -58,7 +60,7 @@ class _Link:
 class _Planner:
     """The state of one planning."""
 
-    def __init__(self, specs: Sequence[PluginSpec], channels: Mapping[str, int]) -> None:
+    def __init__(self, specs: Sequence[PluginSpec], channels: Mapping[str, int], complete: bool) -> None:
         self.given = specs
         self.specs: dict[str, PluginSpec] = {}  # the first one of each name
         self.channels = channels
@@ -66,7 +68,7 @@ class _Planner:
         self.links = {name: _Link() for name in channels}
         self.ports: dict[str, dict[str, str | None]] = {}
         # A plugin whose ports cannot be read may be what is missing at any channel.
-        self.all_known = True
+        self.all_known = complete
 
     def plan(self) -> Plan:
         self._check_names_and_capacities()

@@ -220,6 +220,12 @@ class Plugin:
         """
         return self._guard.spawn(coroutine, name)
 
+    @final
+    @property
+    def workers(self) -> tuple[asyncio.Task[object], ...]:
+        """The tasks of the workers that have not ended."""
+        return tuple(worker.task for worker in self._guard.workers if not worker.task.done())
+
     def _set_state(self, state: str) -> None:
         """Let the machine set the state, in the middle of a guarded call and at no other time."""
         if self._guard.flight is None:
@@ -227,6 +233,10 @@ class Plugin:
                 f"plugin {self._guard.info.name!r} is moved by its own calls only: await plugin.fire(trigger)"
             )
         self._guard.state = cast("State", state)
+
+
+# On instances of classes that declare none, these are the deadlines of the instance as well.
+setattr(Plugin, "deadlines", _OfInstance("deadlines", Plugin.deadlines))  # noqa: B010
 
 
 def identify(plugin: Plugin, name: str | None, deadlines: Deadlines | None) -> None:
@@ -247,7 +257,7 @@ def identify(plugin: Plugin, name: str | None, deadlines: Deadlines | None) -> N
 
 
 # Names of the base class that a subclass cannot have for something else. `name` is taken by the constructor.
-_CALLS: Final = ("init", "start", "stop", "fire", "fail", "health_check", "spawn", "state", "failure")
+_CALLS: Final = ("init", "start", "stop", "fire", "fail", "health_check", "spawn", "workers", "state", "failure")
 
 
 def _check_class(cls: type[Plugin]) -> None:

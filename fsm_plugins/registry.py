@@ -193,6 +193,17 @@ class PluginRegistry:
         """Start every plugin, in order of registration; the first error ends the walk. Raises as `init_all` does."""
         await self._advance("start_all", START)
 
+    def abandon_start(self) -> None:
+        """End an ``init_all`` or ``start_all`` under way: the present hook is cancelled, and the call raises.
+
+        For a signal handler: it does not wait. Does nothing if no such call is under way.
+        """
+        walk = self._walk
+        if walk is not None and walk.call != "stop_all" and not walk.ending:
+            walk.ending = True
+            if walk.current is not None and walk.current._guard.flight is not None:
+                self._interrupt(walk.current)
+
     async def stop_all(self) -> None:
         """Stop every plugin that is not at rest, in order of registration, whatever happens on the way.
 
@@ -307,10 +318,7 @@ class PluginRegistry:
         """End an ``init_all`` or ``start_all`` that is under way. Returns a cancellation met meanwhile."""
         cancelled: BaseException | None = None
         while (walk := self._walk) is not None and walk.call != "stop_all":
-            if not walk.ending:
-                walk.ending = True
-                if walk.current is not None and walk.current._guard.flight is not None:
-                    self._interrupt(walk.current)
+            self.abandon_start()
             try:
                 await walk.ended()
             except asyncio.CancelledError as error:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from attrs import evolve, field, frozen
 
+from fsm_plugins.config.converter import Check, RawTable
 from fsm_plugins.metadata import Deadlines
 
 __all__ = ["AppSection", "ChannelSection", "Config", "PluginSection", "merge_deadlines"]
+
+
+Capacity = Annotated[int, Check("an integer of at least 1", lambda capacity: capacity >= 1)]
+Seconds = Annotated[float, Check("a positive number of seconds", lambda seconds: seconds > 0)]
 
 
 @frozen
@@ -27,7 +32,7 @@ class AppSection:
     name: str
     on_failure: Literal["stop", "continue"] = "stop"
     plugin_path: tuple[str, ...] = ()
-    deadlines: Mapping[str, float] = field(factory=dict)
+    deadlines: Mapping[str, Seconds] = field(factory=dict)
 
 
 @frozen
@@ -38,7 +43,7 @@ class ChannelSection:
         capacity: how many messages the channel holds, at least 1.
     """
 
-    capacity: int = 64
+    capacity: Capacity = 64
 
 
 @frozen
@@ -57,8 +62,8 @@ class PluginSection:
     enabled: bool = True
     inputs: Mapping[str, str] = field(factory=dict)
     outputs: Mapping[str, str] = field(factory=dict)
-    deadlines: Mapping[str, float] = field(factory=dict)
-    settings: Mapping[str, object] = field(factory=dict)
+    deadlines: Mapping[str, Seconds] = field(factory=dict)
+    settings: RawTable = field(factory=dict)
 
 
 @frozen

@@ -13,20 +13,17 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 import attrs
 from attrs import Attribute, evolve, frozen
 
+from fsm_plugins.config.flaws import Flaw, Invalid
+
 if sys.version_info >= (3, 14):
     import annotationlib
 
-__all__ = ["Parameter", "Parameters", "Unresolvable", "parameters_of"]
-
-_NONE_GIVEN = inspect.Parameter.empty
-
-
-class Unresolvable(Exception):
-    """An annotation that cannot be resolved. The text says why."""
+__all__ = ["Parameter", "Parameters", "parameters_of"]
 
 
 @frozen
@@ -52,7 +49,7 @@ class Parameter:
         """The resolved type; ``object`` if there is no annotation.
 
         Raises:
-            Unresolvable: the annotation names something that its module does not have.
+            Invalid: the annotation names something that its module does not have.
         """
         if self.annotation is None:
             return object
@@ -66,9 +63,9 @@ class Parameter:
             # the field `date: date` does not hide its own type.
             found: object = typing.get_type_hints(holder, inner, outer, include_extras=True)["x"]
         except Exception as error:
-            raise Unresolvable(
-                f"{error}; import it where {_place(self.owner)} is defined, and not under TYPE_CHECKING"
-            ) from error
+            place = f"{getattr(self.owner, '__module__', '?')}.{getattr(self.owner, '__qualname__', '?')}"
+            remedy = f"import it where {place} is defined, and not under TYPE_CHECKING"
+            raise Invalid(Flaw("", f"what type it has to be cannot be found out: {error}; {remedy}")) from error
         return found.type if isinstance(found, dataclasses.InitVar) else found
 
 
@@ -96,46 +93,42 @@ def parameters_of(factory: Callable[..., object]) -> Parameters:
     >>> [(p.name, p.type, p.required) for p in found.named.values()], found.open
     ([('interval', <class 'float'>, False)], True)
     """
-    if not isinstance(factory, type):
-        return _of_signature(factory, factory, None)
-    if typing.is_typeddict(factory):
-        return _of_typed_dict(factory)
-    owner = next(cls for cls in factory.__mro__ if "__init__" in vars(cls))
-    if "__attrs_attrs__" in vars(owner) and "__attrs_init__" not in vars(owner):  # attrs has made this __init__
-        found = [_of_field(factory, field) for field in attrs.fields(owner) if field.init]
-        return Parameters({parameter.name: parameter for parameter in found})
-    init = vars(owner)["__init__"]
-    return _of_signature(init, init, factory)
-
-
-def _of_field(cls: type, field: Attribute[object]) -> Parameter:
-    name, required = field.alias or field.name, field.default is attrs.NOTHING
-    converter = getattr(field.converter, "converter", field.converter)
-    taken = next(iter(_own_annotations(converter).items()), None) if inspect.isfunction(converter) else None
-    if taken is not None and taken[0] != "return":  # the field is given what its converter takes
-        return Parameter(name, taken[1], required, converter, field)
-    return Parameter(name, field.type, required, _declarer(cls, field.name), field)
-
-
-def _of_signature(function: Callable[..., object], owner: object, cls: type | None) -> Parameters:
-    """Read a signature. With ``cls``, it is that of an ``__init__``, whose first parameter is the instance."""
+    cls = factory if isinstance(factory, type) else None
+    if cls is not None and typing.is_typeddict(cls):
+        return _of_typed_dict(cls)
+    function: Any = factory if cls is None else cls.__init__  # type: ignore[misc]
     if sys.version_info >= (3, 14):
         signature = inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
     else:
         signature = inspect.signature(function)
-    parameters = list(signature.parameters.values())[0 if cls is None else 1 :]
-    fields = dataclasses.is_dataclass(cls)
-    named = {
-        p.name: Parameter(
-            p.name,
-            None if p.annotation is _NONE_GIVEN else p.annotation,
-            p.default is _NONE_GIVEN,
-            _declarer(cls, p.name) if cls is not None and fields else owner,
-        )
-        for p in parameters
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
-    return Parameters(named, open=any(p.kind is p.VAR_KEYWORD for p in parameters))
+    parameters = list(signature.parameters.values())[0 if cls is None else 1 :]  # not the instance
+    return Parameters(
+        {
+            p.name: _parameter(p, function, cls)
+            for p in parameters
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        },
+        open=any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
+
+def _parameter(p: inspect.Parameter, function: object, cls: type | None) -> Parameter:
+    annotation, owner, field = None if p.annotation is p.empty else p.annotation, function, None
+    if cls is not None and dataclasses.is_dataclass(cls):
+        owner = _declarer(cls, p.name)
+    elif cls is not None and _made_by_attrs(cls):
+        field = next(field for field in attrs.fields(cls) if field.alias == p.name)
+        if field.converter is not None and annotation is not None:  # then it is what the converter takes
+            owner = getattr(field.converter, "converter", field.converter)
+        else:
+            annotation, owner = field.type, _declarer(cls, field.name)
+    return Parameter(p.name, annotation, p.default is p.empty, owner, field)
+
+
+def _made_by_attrs(cls: type) -> bool:
+    """Whether attrs has made the ``__init__`` of a class."""
+    owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    return "__attrs_attrs__" in vars(owner) and "__attrs_init__" not in vars(owner)
 
 
 def _of_typed_dict(cls: type) -> Parameters:
@@ -144,7 +137,7 @@ def _of_typed_dict(cls: type) -> Parameters:
     named = {}
     for key, annotation in _own_annotations(cls).items():
         named[key] = parameter = Parameter(key, annotation, owner=cls)
-        with suppress(Unresolvable):
+        with suppress(Invalid):
             origin = typing.get_origin(parameter.type)
             named[key] = evolve(
                 parameter, required=origin is typing.Required or (key in required and origin is not typing.NotRequired)
@@ -177,7 +170,3 @@ def _namespaces(owner: object) -> tuple[dict[str, object], dict[str, object]]:
     if not hasattr(function, "__globals__"):
         function = type(function).__call__
     return dict(getattr(function, "__globals__", {})), {}
-
-
-def _place(owner: object) -> str:
-    return f"{getattr(owner, '__module__', '?')}.{getattr(owner, '__qualname__', type(owner).__qualname__)}"

@@ -2,85 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from fsm_plugins.config.compound import structure_keywords
+from fsm_plugins.config.converter import RawTable, structure
 from fsm_plugins.config.environment import overlay
+from fsm_plugins.config.flaws import Flaw, Invalid, key_path
+from fsm_plugins.config.keywords import structure_keywords
 from fsm_plugins.config.model import AppSection, ChannelSection, Config, PluginSection
-from fsm_plugins.config.parameters import Parameter, Parameters
-from fsm_plugins.config.strict import Flaw, Invalid, expected, key_path, rule, structure
+from fsm_plugins.config.parameters import Parameter, Parameters, parameters_of
 from fsm_plugins.errors import ConfigError, DefinitionError, Problem
 from fsm_plugins.metadata import PluginInfo
 
 __all__ = ["load_config", "read_config"]
 
 
-# The format, as data. What is not here is refused.
-
-
-class _Seconds:
-    """The type of a deadline."""
-
-
-class _Capacity:
-    """The type of the capacity of a channel."""
-
-
-class _Raw:
-    """The type of a table that somebody else checks."""
-
-
-@rule(_Seconds, words="a positive number of seconds")
-def _seconds(value: object, kind: object) -> float:
-    if type(value) not in (int, float):
-        raise expected(kind, value)
-    seconds: float = structure(float, value)  # type: ignore[assignment]
-    if math.isnan(seconds) or seconds <= 0:
-        raise expected(kind, value)
-    return seconds
-
-
-@rule(_Capacity, words="an integer of at least 1")
-def _capacity(value: object, kind: object) -> int:
-    if type(value) is not int or value < 1:
-        raise expected(kind, value)
-    return value
-
-
-@rule(_Raw, words="a table")
-def _raw(value: object, kind: object) -> object:
-    if not isinstance(value, dict):
-        raise expected(kind, value)
-    return value
-
-
-def _keys(*parameters: Parameter) -> Parameters:
-    return Parameters({parameter.name: parameter for parameter in parameters})
-
-
-_ROOT = _keys(Parameter("app", _Raw), Parameter("channels", _Raw), Parameter("plugins", _Raw))
-_DEADLINES = Parameter("deadlines", dict[str, _Seconds])
-_APP = _keys(
-    Parameter("name", str),
-    Parameter("on_failure", Literal["stop", "continue"]),
-    Parameter("plugin_path", tuple[str, ...]),
-    _DEADLINES,
-)
-_CHANNEL = _keys(Parameter("capacity", _Capacity))
-_PLUGIN = _keys(
-    Parameter("use", str, required=True),
-    Parameter("enabled", bool),
-    Parameter("inputs", dict[str, str]),
-    Parameter("outputs", dict[str, str]),
-    _DEADLINES,
-    Parameter("settings", _Raw),
-)
+_ROOT = Parameters({key: Parameter(key, RawTable) for key in ("app", "channels", "plugins")})
 
 
 def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Config:
@@ -156,11 +97,12 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
         tables.update(sound)
     unsound = set()
 
-    def check(parameters: Parameters, table: object, *keys: str) -> dict[str, Any]:
+    def check(section: type, table: object, *keys: str, **defaults: str) -> dict[str, Any]:
         """Return what is sound of the table at ``keys``."""
         found: Sequence[Flaw]
         try:
-            values, found = structure_keywords(parameters, structure(_Raw, table))  # type: ignore[arg-type]
+            raw: Any = structure(table, RawTable)
+            values, found = structure_keywords(parameters_of(section), {**defaults, **raw})
         except Invalid as error:
             values, found = {}, error.flaws
         if len(keys) > 1 and not _is_name(keys[-1]):
@@ -170,13 +112,13 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
         for key in reversed(keys):
             found = [flaw.below(key) for flaw in found]
         flaws.setdefault(keys[0], []).extend(found)
-        return values
+        return {**defaults, **values}
 
-    app = AppSection(**{"name": Path(path).stem, **check(_APP, tables["app"], "app")})
+    app = AppSection(**check(AppSection, tables["app"], "app", name=Path(path).stem))
     channels = {
-        name: ChannelSection(**check(_CHANNEL, raw, "channels", name)) for name, raw in tables["channels"].items()
+        name: ChannelSection(**check(ChannelSection, raw, "channels", name)) for name, raw in tables["channels"].items()
     }
-    plugins = {name: check(_PLUGIN, raw, "plugins", name) for name, raw in tables["plugins"].items()}
+    plugins = {name: check(PluginSection, raw, "plugins", name) for name, raw in tables["plugins"].items()}
     config = Config(
         source=os.fspath(path),
         directory=Path(path).absolute().parent,

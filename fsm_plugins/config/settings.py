@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 from attrs import evolve
 
-from fsm_plugins.config.compound import structure_keywords
+from fsm_plugins.config.flaws import Flaw
+from fsm_plugins.config.keywords import structure_keywords
 from fsm_plugins.config.parameters import parameters_of
-from fsm_plugins.config.strict import Flaw
 from fsm_plugins.errors import Problem
 from fsm_plugins.plugin import Plugin
 

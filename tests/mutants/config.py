@@ -10,55 +10,63 @@ __all__ = ["MUTANTS"]
 MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a bool passes for a number",
-        "fsm_plugins/config/strict.py",
-        """@rule(float, words="a number")
-def _number(value: object, kind: type) -> float:
-    if type(value) not in (int, float):""",
-        """@rule(float, words="a number")
-def _number(value: object, kind: type) -> float:
-    if not isinstance(value, int | float):""",
+        "fsm_plugins/config/converter.py",
+        'float: ("a number", (int, float), float),',
+        'float: ("a number", (int, float, bool), float),',
     ),
     (
         "simple values are compared loosely",
-        "fsm_plugins/config/strict.py",
-        "if type(value) is not kind:",
-        "if not isinstance(value, kind):",
+        "fsm_plugins/config/converter.py",
+        "if type(value) in raw:",
+        "if isinstance(value, raw):",
+    ),
+    (
+        "the library's own hooks for simple types are used",
+        "fsm_plugins/config/converter.py",
+        "for _base in (bytes, float, int, str, Enum, Path):",
+        "for _base in (bytes,):",
+    ),
+    (
+        "a subclass is taken for its base",
+        "fsm_plugins/config/converter.py",
+        "_choice if issubclass(kind, Enum) else _refuse)(value, kind)",
+        "_choice if issubclass(kind, Enum) else lambda value, kind: kind(value))(value, kind)",
     ),
     (
         "only the first flaw of an array is told",
-        "fsm_plugins/config/compound.py",
-        "flaws += [flaw.below(index) for flaw in error.flaws]",
-        "flaws = flaws or [flaw.below(index) for flaw in error.flaws]",
+        "fsm_plugins/config/flaws.py",
+        "in error.group_exceptions()[0]:",
+        "in error.group_exceptions()[0][:1]:",
     ),
     (
         "validators do not run",
-        "fsm_plugins/config/compound.py",
+        "fsm_plugins/config/keywords.py",
         "if name in values and field.validator is not None and hasattr(instance, field.name):",
         "if not name:",
     ),
     (
         "converters do not run before validators",
-        "fsm_plugins/config/compound.py",
-        'return getattr(converter, "converter", converter)(value) if converter is not None else value',
-        "return value",
+        "fsm_plugins/config/keywords.py",
+        "convert(values[name]) if convert is not None else values[name]",
+        "values[name]",
     ),
     (
         "missing keys are not told",
-        "fsm_plugins/config/compound.py",
+        "fsm_plugins/config/keywords.py",
         "if parameter.required and name not in keys",
         "if parameter.required and name not in keys and not keys",
     ),
     (
         "a problem from a variable names the key",
-        "fsm_plugins/config/strict.py",
+        "fsm_plugins/config/flaws.py",
         "return (self.variable or path) + self.path",
         "return path + self.path",
     ),
     (
         "a text for a string is read as TOML",
-        "fsm_plugins/config/strict.py",
-        '@rule(str, words="a string", of_text="as is")',
-        '@rule(str, words="a string", of_text="either")',
+        "fsm_plugins/config/converter.py",
+        "str(value) if kind in (str, Path) else value.parsed",
+        "value.parsed",
     ),
     (
         "a text of several lines smuggles in more",
@@ -92,9 +100,9 @@ def _number(value: object, kind: type) -> float:
     ),
     (
         "a deadline may be nan",
-        "fsm_plugins/config/reading.py",
-        "if math.isnan(seconds) or seconds <= 0:",
-        "if seconds <= 0:",
+        "fsm_plugins/config/model.py",
+        "seconds > 0",
+        "not seconds <= 0",
     ),
     (
         "unsound sections are not marked",

@@ -48,6 +48,10 @@ class Code(IntEnum):
     ONE = 1
 
 
+class Celsius(float):
+    """A class of its own, whatever it is made from."""
+
+
 @define
 class Rule:
     pattern: str
@@ -160,6 +164,9 @@ MOMENT = datetime(2024, 5, 1, 12, 30, tzinfo=timezone.utc)  # noqa: UP017
         (timedelta, EnvText("2", "V"), timedelta(seconds=2)),
         (datetime, EnvText("2024-05-01T12:30:00Z", "V"), MOMENT),
         (dict[str, object], {"a": EnvText("1", "V")}, {"a": 1}),
+        (dict[Any, Any], {"a": EnvText("1", "V")}, {"a": 1}),
+        (dict[str, str | Path], {"a": "b"}, {"a": "b"}),
+        (dict[str, Path | str], {"a": "b"}, {"a": Path("b")}),
     ],
 )
 def test_a_value_becomes_what_its_type_says(kind: object, raw: object, value: object) -> None:
@@ -197,6 +204,8 @@ def test_a_value_becomes_what_its_type_says(kind: object, raw: object, value: ob
         (Literal[1], True, ": expected 1, got true"),
         (Level, "hihg", ": expected 'low' or 'high', got 'hihg' (did you mean 'high'?)"),
         (Code, True, ": expected 1, got true"),
+        (Celsius, 1.0, ": the plugin wants a Celsius here, which a configuration cannot give"),
+        (Celsius, EnvText("1.0", "V"), ": the plugin wants a Celsius here, which a configuration cannot give"),
         (list[int], "abc", ": expected an array, got 'abc'"),
         (list[int], [1, "a", 2.0], "[1]: expected an integer, got 'a'"),
         (list[int], [1, "a", 2.0], "[2]: expected an integer, got 2.0"),

@@ -1,0 +1,57 @@
+# Everything a fresh machine needs is Python 3.11 or later and make; the targets install the rest into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+
+.PHONY: help demo test lint types layers tests wheel bench mutants diagrams clean
+
+help:            ## say what can be made
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
+
+demo: .venv/core ## run the example application
+	$(BIN)/fsm-plugins check examples/words/words.toml
+	$(BIN)/fsm-plugins run examples/words/words.toml --until-idle
+
+test: lint types layers tests wheel ## check everything
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev
+	$(BIN)/mypy
+
+layers: .venv/dev
+	$(BIN)/lint-imports
+
+tests: .venv/dev
+	$(BIN)/python -m pytest -n $(JOBS) --doctest-modules fsm_plugins tests
+
+wheel: .venv/dev ## build the wheel, and try it in an environment with nothing else
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m build --wheel --no-isolation
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/pip install --quiet dist/*.whl
+	cd examples/words && ../../.venv-wheel/bin/python ../../tests/smoke.py
+	rm -rf .venv-wheel
+
+bench: .venv/dev ## measure the core against what it is compared with
+	$(BIN)/python -m benchmarks
+
+mutants: .venv/dev ## break the code in every listed way, and see the tests fail
+	$(BIN)/python -m tests.mutants --jobs $(JOBS)
+
+clean:
+	rm -rf .venv .venv-wheel dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/core: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/dev: .venv/core
+	$(BIN)/pip install --quiet --group dev
+	@touch $@

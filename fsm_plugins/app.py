@@ -1,0 +1,283 @@
+"""The application: a configuration, the plugins it names, and the process around them, put together here.
+
+`Application.from_config` does everything that can be done without starting anything, and reports everything that is
+wrong at once. `Application.run` runs it to the end, in one task: a plugin may open in its ``on_start`` what has to be
+closed in the same task, and close it in its ``on_stop``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Final
+
+from attrs import frozen
+
+from fsm_plugins.config import Config, merge_deadlines, read_config, structure_settings
+from fsm_plugins.errors import (
+    Abandoned,
+    ConfigError,
+    HookFailed,
+    LoadError,
+    PluginError,
+    PluginFailed,
+    Problem,
+    suggestion,
+)
+from fsm_plugins.guard import describe
+from fsm_plugins.lifecycle import FAIL, INIT, START, TransitionEvent
+from fsm_plugins.loading import Factory, load
+from fsm_plugins.metadata import Deadlines
+from fsm_plugins.orchestrator import Orchestrator, Plan, PluginSpec, Receipt, plan
+from fsm_plugins.plugin import Plugin
+from fsm_plugins.ports import ports_of
+from fsm_plugins.registry import PluginRegistry
+
+__all__ = ["Application", "Blueprint", "read_blueprint"]
+
+logger = logging.getLogger("fsm_plugins")
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@frozen
+class Blueprint:
+    """What a configuration comes to, before anything is made of it.
+
+    Attributes:
+        source: the file, as it was given.
+        config: what is sound of the file; None if it could not be read.
+        specs: the plugins that could be loaded, in the order of the file.
+        plan: how they are connected.
+        problems: everything that is wrong.
+    """
+
+    source: str
+    config: Config | None
+    specs: tuple[PluginSpec, ...]
+    plan: Plan
+    problems: tuple[Problem, ...]
+
+
+def read_blueprint(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Blueprint:
+    """Read a configuration, load its plugins and plan their wiring, without making any of them.
+
+    Args:
+        path: a TOML file; its format is described in ``docs/configuration.md``.
+        environ: the environment, whose variables ``FSM_PLUGINS__...`` override keys; ``os.environ`` unless given.
+
+    Returns:
+        All that could be found out, problems included. It raises nothing because of what the file says.
+    """
+    config, problems = read_config(path, environ)
+    if config is None:
+        return Blueprint(os.fspath(path), None, (), plan([], {}), tuple(problems))
+    specs = []
+    for name in config.plugins:
+        spec, found = _spec(config, name)
+        problems += found
+        if spec is not None:
+            specs.append(spec)
+    complete = len(specs) == len(config.plugins) and not config.unsound
+    channels = {name: section.capacity for name, section in config.channels.items()}
+    planned = plan(specs, channels, complete=complete)
+    # Problems with settings that are ports have been found together with the settings.
+    known = {problem.where for problem in problems}
+    problems += [problem for problem in planned.problems if problem.where not in known]
+    return Blueprint(config.source, config, tuple(specs), planned, tuple(problems))
+
+
+def _spec(config: Config, name: str) -> tuple[PluginSpec | None, list[Problem]]:
+    """Return the spec of one plugin of the configuration, if it can be loaded, and what is wrong with it."""
+    section, where = config.plugins[name], f"plugins.{name}"
+    try:
+        factory = load(section.use, config.search_path)
+    except LoadError as error:
+        return None, [Problem(f"{where}.use", str(error))]
+    try:
+        ports = frozenset(port.name for port in ports_of(factory))
+    except TypeError as error:
+        return None, [Problem(where, str(error))]
+    settings, problems = structure_settings(factory, section.settings, f"{where}.settings", ports)
+    deadlines, late = _deadlines(factory, section.deadlines, where)
+    spec = PluginSpec(name, factory, settings, section.inputs, section.outputs, deadlines, section.enabled)
+    return spec, [*problems, *late]
+
+
+def _deadlines(factory: Factory, given: Mapping[str, float], where: str) -> tuple[Deadlines | None, list[Problem]]:
+    if not given:
+        return None, []
+    if not (isinstance(factory, type) and issubclass(factory, Plugin)):
+        return merge_deadlines(Deadlines(), given), []
+    known = {*factory.lifecycle.triggers, "health", "grace"} - {FAIL}
+    unknown = [
+        Problem(f"{where}.deadlines.{key}", f"its lifecycle has no such trigger{suggestion(key, known)}")
+        for key in given
+        if key not in known
+    ]
+    return merge_deadlines(factory.deadlines, given), unknown
+
+
+class Application:
+    """Plugins and channels that run together in this process.
+
+    Attributes:
+        name: what it is called.
+        plan: how the plugins are connected.
+        registry: the plugins. Subscribe to it before `run`.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = pathlib.Path(directory, "app.toml")
+    ...     _ = path.write_text('[plugins.clock]\\nuse = "clocks:Clock"\\n')
+    ...     try:
+    ...         Application.from_config(path)
+    ...     except ConfigError as error:
+    ...         print(error.problems[0].where)
+    plugins.clock.use
+    """
+
+    def __init__(self, name: str, orchestrator: Orchestrator, *, on_failure: str = "stop") -> None:
+        self.name = name
+        self.plan: Plan = orchestrator.plan
+        self.registry: PluginRegistry = orchestrator.build()
+        self._orchestrator = orchestrator
+        self._on_failure = on_failure
+        self._told = asyncio.Event()
+        self._failure: PluginFailed | None = None
+        self._stopping = False
+        self.registry.subscribe(self._heard)
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Application:
+        """Make an application of a TOML file. Nothing is started.
+
+        Args:
+            path: the file; its format is described in ``docs/configuration.md``.
+            environ: the environment, whose variables ``FSM_PLUGINS__...`` override keys; ``os.environ`` unless given.
+
+        Raises:
+            ConfigError: with everything that is wrong with the file, the environment, the plugins and the wiring.
+        """
+        blueprint = read_blueprint(path, environ)
+        if blueprint.problems or blueprint.config is None:
+            raise ConfigError(blueprint.source, blueprint.problems)
+        channels = {name: section.capacity for name, section in blueprint.config.channels.items()}
+        try:
+            orchestrator = Orchestrator(blueprint.specs, channels)
+            return cls(blueprint.config.app.name, orchestrator, on_failure=blueprint.config.app.on_failure)
+        except ConfigError as error:
+            raise ConfigError(blueprint.source, error.problems) from error.__cause__
+
+    async def run(self, *, signals: bool = True, until_idle: bool = False, seconds: float | None = None) -> None:
+        """Initialise and start the plugins, wait, and stop them again, draining the channels on the way.
+
+        It waits until SIGTERM or SIGINT, until `shutdown`, or until a plugin fails, if the application is to stop then.
+        A signal ends a start that is under way, too. A second signal ends the process at once, with exit status
+        128 + its number. An application runs once.
+
+        Args:
+            signals: whether to handle the two signals. Only possible in the main thread.
+            until_idle: stop also when no plugin has a worker left.
+            seconds: stop also after this time, in seconds.
+
+        Raises:
+            HookFailed, DeadlineExceeded: a plugin could not be started. The others have been stopped.
+            PluginFailed: a plugin failed while it was running. The others have been stopped.
+            StopFailed: it ended in order, but plugins did not stop cleanly.
+        """
+        with self._signals() if signals else nullcontext():
+            try:
+                async with self.registry.running():
+                    await self._until_told(until_idle, seconds)
+                    self._stopping = True
+                    if self._failure is not None:
+                        raise self._failure
+            except HookFailed as error:
+                if not isinstance(error.__cause__, Abandoned):
+                    raise
+                # The start was abandoned, because somebody wanted the application to end.
+                if self._failure is not None:
+                    raise self._failure from self._failure.__cause__
+
+    def shutdown(self, reason: str = "shutdown was called") -> None:
+        """Let `run` end. It returns when everything has been stopped. To call it again does nothing."""
+        if not self._told.is_set():
+            logger.info("application %r stops: %s", self.name, reason)
+            self._told.set()
+            self.registry.abandon_start()
+
+    def receipt(self) -> tuple[Receipt, ...]:
+        """Return how each plugin ended, in order. To be called after `run`."""
+        return self._orchestrator.receipt()
+
+    async def _until_told(self, until_idle: bool, seconds: float | None) -> None:
+        waits: list[asyncio.Task[object]] = [asyncio.create_task(self._told.wait())]
+        if until_idle:
+            waits.append(asyncio.create_task(self._idle()))
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _idle(self) -> None:
+        """Wait until no plugin has a worker."""
+        while workers := [worker for plugin in self.registry for worker in plugin.workers]:
+            await asyncio.wait(workers)
+        logger.info("application %r stops: no plugin has a worker left", self.name)
+
+    def _heard(self, event: TransitionEvent) -> None:
+        """Take note of a plugin that failed after it had been started. One that fails before fails the start."""
+        lifecycle = self.registry[event.plugin].lifecycle
+        before = {*lifecycle.expected(INIT), *lifecycle.expected(START)}
+        if event.cause is None or event.source in before or self._stopping or self._told.is_set():
+            return
+        reason = describe(event.cause)
+        logger.error("plugin %r failed: %s", event.plugin, reason)
+        if self._on_failure == "stop":
+            self._failure = PluginFailed(event.plugin, reason)
+            self._failure.__cause__ = event.cause
+            self.shutdown(f"plugin {event.plugin!r} failed")
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Shut down at the first signal, end the process at the second."""
+        loop = asyncio.get_running_loop()
+        handled: list[signal.Signals] = []
+
+        def on_signal(number: signal.Signals) -> None:
+            if self._told.is_set():
+                _exit_now(number, self.registry)
+            self.shutdown(number.name)
+
+        try:
+            try:
+                for number in SIGNALS:
+                    loop.add_signal_handler(number, on_signal, number)
+                    handled.append(number)
+            except (ValueError, RuntimeError, NotImplementedError) as error:
+                text = f"signals cannot be handled here ({error}); call run(signals=False), and shutdown() to end it"
+                raise PluginError(text) from error
+            yield
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+
+
+def _exit_now(number: signal.Signals, registry: PluginRegistry) -> None:
+    running = [
+        plugin.info.name
+        for plugin in registry
+        if plugin.state not in plugin.lifecycle.rest and plugin.state != plugin.lifecycle.initial
+    ]
+    logger.critical("%s again: the process ends now; not stopped: %s", number.name, ", ".join(running) or "none")
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + number)
