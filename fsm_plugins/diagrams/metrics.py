@@ -9,7 +9,9 @@ import unicodedata
 from functools import cache
 from typing import Final
 
-__all__ = ["text_width"]
+__all__ = ["FONT", "text_width"]
+
+FONT: Final = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 # Thousandths of the font size, for the printable ASCII characters in order.
 _HELVETICA: Final = (

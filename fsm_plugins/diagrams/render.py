@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
-from fsm_plugins.diagrams.dot import dot
-from fsm_plugins.diagrams.mermaid import flowchart, mermaid
+from fsm_plugins.diagrams.as_dot import dot
+from fsm_plugins.diagrams.as_mermaid import flowchart, mermaid
+from fsm_plugins.diagrams.as_plantuml import plantuml
+from fsm_plugins.diagrams.as_svg import svg
 from fsm_plugins.diagrams.model import Diagram
 from fsm_plugins.diagrams.palette import Theme
-from fsm_plugins.diagrams.plantuml import plantuml
-from fsm_plugins.diagrams.svg import svg
 from fsm_plugins.diagrams.tables import markdown
 from fsm_plugins.diagrams.terminal import ascii_art
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 _MODEL = "fsm_plugins/diagrams/model.py"
 _EXTRACT = "fsm_plugins/diagrams/extract.py"
 _TEXT = "fsm_plugins/diagrams/text.py"
-_MERMAID = "fsm_plugins/diagrams/mermaid.py"
-_DOT = "fsm_plugins/diagrams/dot.py"
-_PLANTUML = "fsm_plugins/diagrams/plantuml.py"
+_MERMAID = "fsm_plugins/diagrams/as_mermaid.py"
+_DOT = "fsm_plugins/diagrams/as_dot.py"
+_PLANTUML = "fsm_plugins/diagrams/as_plantuml.py"
 _TABLES = "fsm_plugins/diagrams/tables.py"
 _TERMINAL = "fsm_plugins/diagrams/terminal.py"
 _LAYERING = "fsm_plugins/diagrams/layout/layering.py"
@@ -18,7 +18,7 @@ _ORDERING = "fsm_plugins/diagrams/layout/ordering.py"
 _PLACING = "fsm_plugins/diagrams/layout/placing.py"
 _ROUTING = "fsm_plugins/diagrams/layout/routing.py"
 _SCENE = "fsm_plugins/diagrams/scene.py"
-_SVG = "fsm_plugins/diagrams/svg.py"
+_SVG = "fsm_plugins/diagrams/as_svg.py"
 
 MUTANTS: list[tuple[str, str, str, str]] = [
     (

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Final
 
+from fsm_plugins.diagrams.metrics import FONT
 from fsm_plugins.diagrams.model import Diagram, Edge, Group, Style, Tone
 from fsm_plugins.diagrams.palette import THEMES, Palette, Theme
 from fsm_plugins.diagrams.scene import Arrow, Line, Placed, Scene, compose
@@ -13,7 +14,6 @@ from fsm_plugins.diagrams.text import clean, one_line
 
 __all__ = ["svg"]
 
-_FONT: Final = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 _HEAD: Final = 9.0
 _DASHES: Final[dict[Style, str]] = {
     "solid": "",
@@ -48,7 +48,7 @@ class _Drawing:
             f'viewBox="0 0 {_n(scene.width)} {_n(scene.height)}" width="{_n(scene.width)}" height="{_n(scene.height)}"'
         )
         name = _attribute(one_line(self.diagram.title) or "diagram")
-        yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label={name} font-family="{_FONT}">'
+        yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label={name} font-family="{FONT}">'
         yield f"<desc>{_text(self._told())}</desc>"
         yield f'<rect class="paper" width="100%" height="100%" fill="{palette.paper}"/>'
         for line in scene.title:
