@@ -42,6 +42,9 @@ bench: .venv/dev ## measure the core against what it is compared with
 mutants: .venv/dev ## break the code in every listed way, and see the tests fail
 	$(BIN)/python -m tests.mutants --jobs $(JOBS)
 
+diagrams: .venv/dev ## write the pictures of the documentation anew
+	$(BIN)/python docs/state-diagrams/make.py
+
 clean:
 	rm -rf .venv .venv-wheel dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 

@@ -1,0 +1,223 @@
+"""Write the pictures of this directory, and those in the Markdown files of the documentation; or check them.
+
+    python docs/state-diagrams/make.py            write what is missing or different
+    python docs/state-diagrams/make.py --check    write nothing; exit with 1, and a diff, if anything is different
+
+Nothing is drawn by hand. Lifecycles come from the tables that plugins run on, the topology from a configuration that
+runs, and the sequences from events that were recorded while this script ran a registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import partial
+from pathlib import Path
+
+from attrs import frozen
+
+from fsm_plugins import LIFECYCLE, RESTARTABLE, Plugin, PluginError, PluginInfo, PluginRegistry
+from fsm_plugins.app import read_blueprint
+from fsm_plugins.diagrams import (
+    Diagram,
+    Recorder,
+    Sequence,
+    coverage,
+    flowchart,
+    markdown,
+    mermaid,
+    of_lifecycle,
+    of_plan,
+    product,
+    render_sequence,
+    restyle,
+    svg,
+)
+from fsm_plugins.diagrams.blocks import difference, fenced, fill
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+DOCUMENTS = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
+
+
+@frozen
+class Picture:
+    """One picture of the documentation.
+
+    Attributes:
+        title: its heading.
+        text: what it shows, and how to read it.
+        mermaid, svg, table: the picture as Mermaid, as SVG, and in words.
+    """
+
+    title: str
+    text: str
+    mermaid: str
+    svg: str
+    table: str
+
+
+def of_diagram(diagram: Diagram, title: str, text: str) -> Picture:
+    """Return the picture of a diagram of states."""
+    return Picture(title, text, mermaid(diagram), svg(diagram), markdown(diagram))
+
+
+def of_sequence(recorder: Recorder, title: str, text: str) -> Picture:
+    """Return the picture of what was recorded, without times: they differ from run to run."""
+    sequence = Sequence(recorder.steps, times=False)
+    draw = partial(render_sequence, sequence)
+    return Picture(title, text, draw("mermaid"), draw("svg"), draw("markdown"))
+
+
+ABOUT = (
+    "Written by `make diagrams` from the tables that plugins run on, from a configuration, and from recorded runs. "
+    "`make test` fails if one of them is not what the code says. Each page has the diagram as Mermaid and in words."
+)
+
+
+# The runs that are recorded.
+
+
+class Engine(Plugin):
+    """A plugin without hooks."""
+
+    info = PluginInfo("engine", "1.0.0")
+
+
+class Broken(Plugin):
+    """A plugin that cannot be started."""
+
+    info = PluginInfo("broken", "1.0.0")
+
+    async def on_start(self) -> None:
+        raise OSError("the port is taken")
+
+
+def record(plugins: list[Plugin]) -> Recorder:
+    """Run ``plugins`` in a registry, from ``init_all`` to ``stop_all``, and return what happened."""
+    recorder = Recorder()
+    registry = PluginRegistry(clock=lambda: 0.0)
+    registry.subscribe(recorder)
+    for plugin in plugins:
+        registry.register(plugin)
+
+    async def run() -> None:
+        try:
+            await registry.init_all()
+            await registry.start_all()
+        except PluginError:
+            pass  # it has been recorded
+        finally:
+            await registry.stop_all()
+
+    asyncio.run(run())
+    return recorder
+
+
+def pictures() -> dict[str, Picture]:
+    """Return every picture by its name."""
+    well = record([Engine(name="source"), Engine(name="filter"), Engine(name="sink")])
+    broken = record([Engine(name="source"), Broken(name="filter"), Engine(name="sink")])
+    lifecycle = of_lifecycle(LIFECYCLE)
+    words = read_blueprint(ROOT / "examples" / "words" / "words.toml", {}).plan
+    return {
+        "lifecycle": of_diagram(
+            lifecycle,
+            "The lifecycle of a plugin",
+            "The default table, `LIFECYCLE`. A dashed arrow is a move without a hook: it is taken when a hook raises, "
+            "is cancelled or is late, when a worker crashes, or by `plugin.fail(cause)`. The double border marks the "
+            "final state.",
+        ),
+        "restartable": of_diagram(
+            of_lifecycle(RESTARTABLE),
+            "The restartable lifecycle",
+            "`RESTARTABLE`, for classes that opt in to a second start: the default table with one more `start`, and "
+            "the `fail` which that start needs, because it may break like the first one.",
+        ),
+        "two-plugins": of_diagram(
+            product({"first": lifecycle, "second": lifecycle}),
+            "Two plugins",
+            "Every combination of states that two plugins can be in, each moving on its own: what a verification of "
+            "two plugins has to walk through.",
+        ),
+        "start-and-stop": of_sequence(
+            well,
+            "The bulk calls of a registry",
+            "`init_all`, `start_all` and `stop_all` of a registry with three plugins, as its listeners were told. Each "
+            "call goes through the plugins in the order of registration.",
+        ),
+        "start-fails": of_sequence(
+            broken,
+            "A start that fails",
+            "The same calls where the second plugin cannot be started. `start_all` ends there, and the third plugin is "
+            "untouched. `stop_all` then stops all three: the one that was initialised only is failed as abandoned "
+            "first, so that its stop hook releases what its init took.",
+        ),
+        "start-fails-coverage": of_diagram(
+            coverage(lifecycle, [*well.steps, *broken.steps]),
+            "What the two runs took of the lifecycle",
+            "The two runs above as coverage: arcs that were taken are green and thicker the more often, dotted ones "
+            "never were. The notes tell which illegal calls were never tried.",
+        ),
+        "words": Picture(
+            "The application `words`",
+            "The topology of `examples/words`, from its configuration: the plugins, numbered in the order in which "
+            "they are registered and started, and the channels with the type of their messages and their capacity.",
+            flowchart(of_plan(words)),
+            svg(of_plan(words)),
+            fenced(str(words), "text"),
+        ),
+    }
+
+
+def files() -> dict[str, str]:
+    """Return the text of every file that should be there, by its path from the root."""
+    all_pictures = pictures()
+    folder = HERE.relative_to(ROOT).as_posix()
+    wanted = {}
+    index = ["# State diagrams", "", ABOUT]
+    for name, picture in all_pictures.items():
+        image = f"![{picture.title}]({name}.svg)"
+        index += ["", f"## [{picture.title}]({name}.md)", "", picture.text, "", image]
+        page = [f"# {picture.title}", "", picture.text, "", fenced(picture.mermaid), ""]
+        page += [picture.table.rstrip(), "", f"As an image: [{name}.svg]({name}.svg). All: [index](index.md)."]
+        wanted[f"{folder}/{name}.md"] = "\n".join([*page, ""])
+        wanted[f"{folder}/{name}.svg"] = picture.svg
+    # For pages that have more width than height to give.
+    wanted[f"{folder}/lifecycle-right.svg"] = svg(restyle(of_lifecycle(LIFECYCLE), direction="right"))
+    wanted[f"{folder}/lifecycle-dark.svg"] = svg(of_lifecycle(LIFECYCLE), "dark")
+    wanted[f"{folder}/index.md"] = "\n".join([*index, ""])
+    blocks = {name: fenced(picture.mermaid) for name, picture in all_pictures.items()}
+    for document in DOCUMENTS:
+        wanted[document] = fill((ROOT / document).read_text(encoding="utf-8"), blocks)
+    return wanted
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check the files; return the exit status."""
+    if arguments not in ([], ["--check"]):
+        print("usage: make.py [--check]", file=sys.stderr)
+        return 2
+    wanted = files()
+    status = 0
+    for name, text in wanted.items():
+        path = ROOT / name
+        found = path.read_text(encoding="utf-8") if path.exists() else None
+        if found == text:
+            continue
+        if arguments:
+            status = 1
+            print(difference(name, found, text), end="")
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {name}")
+    for path in sorted(HERE.iterdir()):
+        name = path.relative_to(ROOT).as_posix()
+        if path.suffix in (".md", ".svg") and name not in wanted:
+            status = 1
+            print(f"{name} is not made by this script; remove it", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
