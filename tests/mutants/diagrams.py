@@ -184,4 +184,43 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "        else:\n            raise ValueError(",
         "        else:\n            str(",
     ),
+    ("a check writes", "fsm_plugins/diagrams/command.py", "elif not output.check:", "elif True:"),
+    (
+        "a difference is no failure",
+        "fsm_plugins/diagrams/command.py",
+        '_fail(f"{output.out} differs; write it anew without --check")',
+        "pass",
+    ),
+    (
+        "the suffix is not looked at",
+        "fsm_plugins/diagrams/command.py",
+        "_SUFFIXES.get(self.out.suffix, otherwise) if self.out is not None else",
+        "",
+    ),
+    ("a lifecycle is no target", "fsm_plugins/diagrams/command.py", "if isinstance(found, Lifecycle):", "if False:"),
+    (
+        "an application is a state diagram",
+        "fsm_plugins/diagrams/command.py",
+        'output = output._replace(format="flowchart")',
+        "pass",
+    ),
+    (
+        "an invalid configuration is drawn",
+        "fsm_plugins/diagrams/command.py",
+        "if blueprint.problems or blueprint.config is None:",
+        "if blueprint.config is None:",
+    ),
+    ("every terminal is taken for UTF-8", "fsm_plugins/diagrams/command.py", "unicode=_is_utf8()", "unicode=True"),
+    (
+        "the theme is forgotten",
+        "fsm_plugins/diagrams/command.py",
+        "render(drawn, wanted, theme=output.theme)",
+        "render(drawn, wanted)",
+    ),
+    (
+        "a Graphviz that fails is believed",
+        "fsm_plugins/diagrams/pictures.py",
+        "if ran.returncode or not ran.stdout:",
+        "if False:",
+    ),
 ]
