@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help demo test lint types layers tests wheel bench mutants diagrams clean
+.PHONY: help demo test lint types layers tests wheel bench mutants diagrams test-render clean
 
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -41,6 +41,10 @@ bench: .venv/dev ## measure the core against what it is compared with
 
 mutants: .venv/dev ## break the code in every listed way, and see the tests fail
 	$(BIN)/python -m tests.mutants --jobs $(JOBS)
+
+test-render: .venv/dev ## let the real parsers read the diagrams: Mermaid's (needs node), Graphviz, PlantUML
+	if command -v npm >/dev/null; then cd tests/render && npm install --no-audit --no-fund --silent; fi
+	$(BIN)/python -m pytest tests/render
 
 diagrams: .venv/dev ## write the pictures of the documentation anew
 	$(BIN)/python docs/state-diagrams/make.py
