@@ -5,6 +5,7 @@ a value with sorted edges; renderers turn the same diagram into the same bytes, 
 """
 
 from fsm_plugins.diagrams.as_dot import dot
+from fsm_plugins.diagrams.as_html import html
 from fsm_plugins.diagrams.as_mermaid import flowchart, mermaid
 from fsm_plugins.diagrams.as_plantuml import plantuml
 from fsm_plugins.diagrams.as_svg import svg
@@ -39,6 +40,7 @@ __all__ = [
     "dot",
     "flowchart",
     "highlight",
+    "html",
     "markdown",
     "mermaid",
     "of_application",

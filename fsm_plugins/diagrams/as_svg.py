@@ -12,7 +12,7 @@ from fsm_plugins.diagrams.palette import THEMES, Palette, Theme
 from fsm_plugins.diagrams.scene import Arrow, Line, Placed, Scene, compose
 from fsm_plugins.diagrams.text import clean, one_line
 
-__all__ = ["svg"]
+__all__ = ["draw", "svg"]
 
 _HEAD: Final = 9.0
 _DASHES: Final[dict[Style, str]] = {
@@ -32,8 +32,12 @@ def svg(diagram: Diagram, theme: Theme = "light") -> str:
     >>> svg(Diagram([Node("open", "open")], [])).startswith("<svg xmlns=")
     True
     """
-    scene = compose(diagram)
-    return "\n".join([*_Drawing(diagram, scene, THEMES[theme]).lines(), "</svg>", ""])
+    return draw(diagram, THEMES[theme])
+
+
+def draw(diagram: Diagram, palette: Palette) -> str:
+    """Return ``diagram`` as an SVG image in the colours of ``palette``: any that SVG understands."""
+    return "\n".join([*_Drawing(diagram, compose(diagram), palette).lines(), "</svg>", ""])
 
 
 class _Drawing:

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 import click
 
 from fsm_plugins.app import read_blueprint
+from fsm_plugins.diagrams.as_html import html
 from fsm_plugins.diagrams.blocks import difference
 from fsm_plugins.diagrams.covering import coverage
 from fsm_plugins.diagrams.extract import of_lifecycle, of_machine
@@ -44,6 +45,7 @@ _SUFFIXES: Final = {
     ".txt": "ascii",
     ".md": "markdown",
     ".svg": "svg",
+    ".html": "html",
     ".png": "png",
     ".pdf": "pdf",
 }
@@ -136,10 +138,18 @@ def app(config: str, marks: tuple[str, ...], direction: Any, output: _Output) ->
 @click.argument("file", type=click.Path())
 @click.option("--title", default="", help="The heading of the picture.")
 @click.option("--times/--no-times", default=True, help="Tell when each step was.", show_default=True)
-@_output(tuple(SEQUENCE_FORMATS))
-def trace(file: str, title: str, times: bool, output: _Output) -> None:
-    """Draw the recorded events in FILE as a sequence diagram. FILE has a JSON object on each line."""
+@click.option("--lifecycle", "target", metavar="TARGET", help="What an HTML page plays the events on.")
+@_output((*SEQUENCE_FORMATS, "html"))
+def trace(file: str, title: str, times: bool, target: str | None, output: _Output) -> None:
+    """Draw the recorded events in FILE as a sequence diagram. FILE has a JSON object on each line.
+
+    As HTML, it is a page that plays the events on the diagram of the lifecycle.
+    """
     wanted = output.wanted("mermaid")
+    if wanted == "html":
+        drawn = restyle(_target(target), title=title)
+        _write(html(drawn, "dark" if output.theme == "dark" else None, _steps(file)), output)
+        return
     if wanted not in SEQUENCE_FORMATS:
         _fail(f"a sequence cannot be drawn as {wanted}; the formats are {', '.join(SEQUENCE_FORMATS)}")
     _write(render_sequence(Sequence(_steps(file), title, times), wanted, theme=output.theme), output)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 from fsm_plugins.diagrams.as_dot import dot
+from fsm_plugins.diagrams.as_html import html
 from fsm_plugins.diagrams.as_mermaid import flowchart, mermaid
 from fsm_plugins.diagrams.as_plantuml import plantuml
 from fsm_plugins.diagrams.as_svg import svg
@@ -41,6 +42,8 @@ FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
         "ascii": Format(".txt", lambda diagram, theme: ascii_art(diagram)),
         "markdown": Format(".md", lambda diagram, theme: markdown(diagram)),
         "svg": Format(".svg", svg),
+        # A page that is not said to be dark is what its reader's system prefers.
+        "html": Format(".html", lambda diagram, theme: html(diagram, "dark" if theme == "dark" else None)),
     }
 )
 """Every text format by its name."""

@@ -223,4 +223,18 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "if ran.returncode or not ran.stdout:",
         "if False:",
     ),
+    ("a name may end the script", "fsm_plugins/diagrams/as_html.py", '.replace("<", "\\u003c")', ""),
+    (
+        "a title may be markup",
+        "fsm_plugins/diagrams/as_html.py",
+        "title = escape(one_line(diagram.title) or",
+        "title = (one_line(diagram.title) or",
+    ),
+    (
+        "a page is never dark",
+        "fsm_plugins/diagrams/as_html.py",
+        "    if theme is None:\n        yield",
+        "    if False:\n        yield",
+    ),
+    ("nothing is announced", "fsm_plugins/diagrams/as_html.py", ' role="status" aria-live="polite"', ""),
 ]

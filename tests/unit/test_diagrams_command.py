@@ -17,6 +17,7 @@ from fsm_plugins.diagrams import (
     SEQUENCE_FORMATS,
     Step,
     coverage,
+    html,
     mermaid,
     of_lifecycle,
     render,
@@ -156,6 +157,20 @@ def test_a_trace_is_a_sequence(steps: Path, format_: str) -> None:
     ran = run("trace", steps, "--format", format_, "--title", "What was", "--no-times")
     assert ran.exit_code == 0
     assert "refused" in ran.stdout and "What was" in ran.stdout and "0.000" not in ran.stdout
+
+
+def test_a_trace_can_be_played_on_its_lifecycle(steps: Path, tmp_path: Path) -> None:
+    """As HTML, with the lifecycle that is named."""
+    run("trace", steps, "--out", tmp_path / "x.html", "--lifecycle", "fsm_plugins:RESTARTABLE", "--title", "Played")
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert page == html(of_lifecycle(RESTARTABLE, title="Played"), trace=STEPS)
+
+
+def test_a_configuration_with_a_problem_is_not_drawn(tmp_path: Path) -> None:
+    """A picture of half an application would be wrong."""
+    (tmp_path / "x.toml").write_text('[plugins.a]\nuse = "nowhere:Nothing"\n')
+    ran = run("app", tmp_path / "x.toml")
+    assert (ran.exit_code, ran.stdout) == (78, "") and "there is no module 'nowhere'" in ran.stderr
 
 
 def test_a_trace_that_is_wrong_names_the_line(tmp_path: Path) -> None:
