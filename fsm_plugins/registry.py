@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import NamedTuple
 
 from fsm_plugins.errors import Abandoned, AlreadyRegistered, HookFailed, NotFound, PluginError, RegistryBusy, StopFailed
@@ -165,6 +166,11 @@ class PluginRegistry:
 
     def __repr__(self) -> str:
         return f"<PluginRegistry: {', '.join(f'{name} {plugin.state}' for name, plugin in self._plugins.items())}>"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Return the picture for a notebook. Pictures are above this package, so they are looked up when one asks."""
+        bundle: dict[str, str] = import_module("fsm_plugins.diagrams.notebook").mimebundle(self)
+        return bundle
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with a `TransitionEvent` for every transition of every registered plugin.

@@ -164,6 +164,13 @@ class Diagram:
         """Every label of an edge, each once, in the order of the edges."""
         return tuple(dict.fromkeys(edge.label for edge in self.edges))
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Return the picture for a notebook."""
+        # The renderers know this module.
+        from fsm_plugins.diagrams.notebook import mimebundle
+
+        return mimebundle(self)
+
 
 def highlight(diagram: Diagram, marks: Mapping[str, str] | Iterable[str], tone: Tone = "accent") -> Diagram:
     """Return ``diagram`` with some nodes painted, and with notes if ``marks`` is a mapping from ids to notes.

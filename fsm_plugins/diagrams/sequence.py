@@ -45,6 +45,13 @@ class Sequence:
         """Return when ``step`` was, after the first one."""
         return f"{step.at - self.steps[0].at:.3f} s"
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Return the picture for a notebook."""
+        # What draws knows this module.
+        from fsm_plugins.diagrams.notebook import mimebundle
+
+        return mimebundle(self)
+
 
 def _told(step: Step) -> str:
     """Return a step in words."""

@@ -81,6 +81,13 @@ class Recorder:
         """Note that ``trigger`` was refused in ``state``; a refusal makes no event."""
         self.steps.append(Step(plugin, trigger, str(state), None))
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Return the picture for a notebook."""
+        # What draws knows this module.
+        from fsm_plugins.diagrams.notebook import mimebundle
+
+        return mimebundle(self)
+
 
 def write_trace(steps: Iterable[StepLike]) -> str:
     """Return the text of a trace file.

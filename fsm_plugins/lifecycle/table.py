@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from importlib import import_module
 from typing import ClassVar, Final, TypeAlias
 
 from attrs import field, frozen
@@ -205,6 +206,11 @@ class Lifecycle:
             rest=self.rest,
             no_hook=[FAIL],
         )
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Return the picture for a notebook. Pictures are above this package, so they are looked up when one asks."""
+        bundle: dict[str, str] = import_module("fsm_plugins.diagrams.notebook").mimebundle(self)
+        return bundle
 
 
 def _reach(starts: Iterable[State], edges: Mapping[State, Iterable[State]]) -> set[State]:

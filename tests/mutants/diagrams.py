@@ -223,7 +223,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "if ran.returncode or not ran.stdout:",
         "if False:",
     ),
-    ("a name may end the script", "fsm_plugins/diagrams/as_html.py", '.replace("<", "\\u003c")', ""),
+    ("a name may end the script", "fsm_plugins/diagrams/as_html.py", '.replace("<", "\\\\u003c")', ""),
     (
         "a title may be markup",
         "fsm_plugins/diagrams/as_html.py",
