@@ -19,7 +19,7 @@ PLUGINS = """
 import asyncio
 from attrs import define, field
 from attrs.validators import ge
-from fsm_plugins import Deadlines, Plugin, PluginInfo, Receiver, Sender
+from fsm_plugins import LIFECYCLE, Deadlines, Plugin, PluginInfo, Receiver, Sender
 
 LOG = []
 
@@ -68,6 +68,12 @@ class Raises(Plugin):
     info = PluginInfo("raises", "1.0.0")
     def __init__(self, **settings):
         raise LookupError("no such thing")
+
+class Pausable(Plugin):
+    info = PluginInfo("pausable", "1.0.0")
+    lifecycle = LIFECYCLE.extend([
+        ("pause", "running", "paused"), ("stop", "paused", "stopped"), ("fail", "paused", "failed"),
+    ])
 
 def build(interval: float) -> Plugin:
     return Sink(None, interval)
@@ -329,3 +335,17 @@ def test_deadlines_are_merged_key_by_key(files: Files) -> None:
     sink, source = app.registry["sink"].deadlines, app.registry["source"].deadlines
     assert (sink.start, sink.stop, sink.grace) == (4.0, 1.5, 0.25)
     assert (source.start, source.stop, source.grace) == (30.0, 9, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("app", "problems"),
+    [
+        ("[app.deadlines]\npause = 2", []),
+        ("[app.deadlines]\npaus = 2", ["app.deadlines.paus: no plugin has such a trigger in its lifecycle"]),
+    ],
+)
+def test_a_deadline_for_all_plugins_has_to_suit_one_of_them(files: Files, app: str, problems: list[str]) -> None:
+    """A trigger that only some lifecycles have may have a deadline for all; one that none has is a mistake."""
+    text = APP + '[plugins.pausable]\nuse = "{module}:Pausable"\n'
+    blueprint = read_blueprint(files.config(text, app=app), {})
+    assert [str(problem).partition(" (did")[0] for problem in blueprint.problems] == problems
