@@ -293,9 +293,8 @@ class World:
 
         def report(outcome: Outcome) -> None:
             walk.own = None
-            if outcome == ("cancelled",):
-                walk.cancelled = True
-            elif outcome != ("done",):
+            walk.cancelled = walk.cancelled or outcome == ("cancelled",)
+            if outcome != ("done",):  # a cancelled stop included: others who wait for this walk hear of it
                 walk.problems.append(plugin.name)
             self._next_stop(walk)
 
