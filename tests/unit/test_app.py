@@ -286,7 +286,7 @@ def test_every_kind_of_problem_is_in_one_report(files: Files) -> None:
         settings = {{ slow = "very" }}
         [plugins.source]
         use = "{module}:Source"
-        deadlines = {{ strat = 2 }}
+        deadlines = {{ strat = 2, stop = -1 }}
         settings = {{ count = -1, numbers = 3 }}
         [plugins.gone]
         use = "{module}:Gone"
@@ -302,6 +302,7 @@ def test_every_kind_of_problem_is_in_one_report(files: Files) -> None:
             "plugins.sink.inputs.number",
             "plugins.sink.settings.slow",
             "plugins.source.deadlines.strat",
+            "plugins.source.deadlines.stop",
             "plugins.source.settings.count",
             "plugins.source.settings.numbers",
             "plugins.gone.use",
@@ -310,7 +311,7 @@ def test_every_kind_of_problem_is_in_one_report(files: Files) -> None:
     )
     with pytest.raises(ConfigError) as info:
         Application.from_config(blueprint.source, {})
-    assert str(info.value).startswith(f"{blueprint.source}: 8 problems\n  app.nam: unknown key (did you mean 'name'?)")
+    assert str(info.value).startswith(f"{blueprint.source}: 9 problems\n  app.nam: unknown key (did you mean 'name'?)")
 
 
 def test_a_missing_plugin_causes_no_further_complaints(files: Files) -> None:
