@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Final
 
@@ -31,7 +31,7 @@ from fsm_plugins.errors import (
 )
 from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import FAIL, INIT, START, TransitionEvent
-from fsm_plugins.loading import Factory, load
+from fsm_plugins.loading import load
 from fsm_plugins.metadata import Deadlines
 from fsm_plugins.orchestrator import Orchestrator, Plan, PluginSpec, Receipt, plan
 from fsm_plugins.plugin import Plugin
@@ -83,6 +83,7 @@ def read_blueprint(path: str | os.PathLike[str], environ: Mapping[str, str] | No
         problems += found
         if spec is not None:
             specs.append(spec)
+    problems += _strange_deadlines(config, specs)
     complete = len(specs) == len(config.plugins) and not config.unsound
     channels = {name: section.capacity for name, section in config.channels.items()}
     planned = plan(specs, channels, complete=complete)
@@ -104,23 +105,35 @@ def _spec(config: Config, name: str) -> tuple[PluginSpec | None, list[Problem]]:
     except TypeError as error:
         return None, [Problem(where, str(error))]
     settings, problems = structure_settings(factory, section.settings, f"{where}.settings", ports)
-    deadlines, late = _deadlines(factory, section.deadlines, where)
-    spec = PluginSpec(name, factory, settings, section.inputs, section.outputs, deadlines, section.enabled)
-    return spec, [*problems, *late]
-
-
-def _deadlines(factory: Factory, given: Mapping[str, float], where: str) -> tuple[Deadlines | None, list[Problem]]:
-    if not given:
-        return None, []
-    if not (isinstance(factory, type) and issubclass(factory, Plugin)):
-        return merge_deadlines(Deadlines(), given), []
-    known = {*factory.lifecycle.triggers, "health", "grace"} - {FAIL}
-    unknown = [
+    known = _deadline_keys(factory)
+    strange = [
         Problem(f"{where}.deadlines.{key}", f"its lifecycle has no such trigger{suggestion(key, known)}")
-        for key in given
-        if key not in known
+        for key in section.deadlines
+        if known and key not in known and key not in config.app.deadlines
     ]
-    return merge_deadlines(factory.deadlines, given), unknown
+    base = factory.deadlines if isinstance(factory, type) and issubclass(factory, Plugin) else Deadlines()
+    deadlines = merge_deadlines(base, section.deadlines) if section.deadlines else None
+    spec = PluginSpec(name, factory, settings, section.inputs, section.outputs, deadlines, section.enabled)
+    return spec, [*problems, *strange]
+
+
+def _deadline_keys(factory: object) -> set[str]:
+    """Return what a plugin can have a deadline for; nothing for a function, which does not say what it makes."""
+    if isinstance(factory, type) and issubclass(factory, Plugin):
+        return {*factory.lifecycle.triggers, "health", "grace"} - {FAIL}
+    return set()
+
+
+def _strange_deadlines(config: Config, specs: Sequence[PluginSpec]) -> Iterator[Problem]:
+    """Yield a problem for each deadline given for all plugins that suits none of them."""
+    keys = [_deadline_keys(spec.factory) for spec in specs]
+    if not all(keys) or len(specs) < len(config.plugins):
+        return  # somebody might know them
+    known = {"init", "start", "stop", "health", "grace"}.union(*keys)
+    for key in config.app.deadlines:
+        if key not in known:
+            hint = suggestion(key, known)
+            yield Problem(f"app.deadlines.{key}", f"no plugin has such a trigger in its lifecycle{hint}")
 
 
 class Application:

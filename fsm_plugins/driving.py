@@ -25,7 +25,7 @@ import math
 import os
 import types
 from collections.abc import Coroutine, Generator
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeGuard, TypeVar, cast
 
 __all__ = ["Drive", "Worker", "WorkerOwner", "where"]
 
@@ -67,6 +67,7 @@ class Drive(Generic[T]):
         expired: whether its deadline passed.
         abandoned: whether it was dropped because it did not end within the grace period.
         place: where it waited when it was first told to end.
+        task: the task it is driven in.
     """
 
     __slots__ = (
@@ -78,18 +79,18 @@ class Drive(Generic[T]):
         "_loop",
         "_must_cancel",
         "_pending",
-        "_task",
         "_waiter",
         "abandoned",
         "expired",
         "place",
+        "task",
     )
 
     def __init__(self, coroutine: Coroutine[object, object, T], grace: float) -> None:
         self._coroutine = coroutine
         self._grace = grace
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        self.task = asyncio.current_task()
         self._pending: asyncio.Future[object] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._grace_timer: asyncio.TimerHandle | None = None
@@ -103,10 +104,11 @@ class Drive(Generic[T]):
     @property
     def cancelled(self) -> bool:
         """Whether the caller's task was cancelled from outside, and that request still stands."""
-        return self._level > 0 and self._task is not None and self._task.cancelling() >= self._level
+        return self._level > 0 and self.task is not None and self.task.cancelling() >= self._level
 
     def interrupt(self) -> None:
         """End the coroutine's wait with a ``CancelledError``, without cancelling the task it runs in."""
+        self._forget_if_dealt_with()
         self._interrupted = True
         self._cancel()
 
@@ -138,7 +140,7 @@ class Drive(Generic[T]):
     def _wait(self, waits_for: object) -> Generator[object, None, BaseException | None]:
         """Wait as the coroutine asked. Returns what must be raised in it, or None."""
         error: BaseException | None = None
-        if isinstance(waits_for, asyncio.Future) and waits_for._asyncio_future_blocking:
+        if self._can_wait_for(waits_for):
             waits_for._asyncio_future_blocking = False
             self._pending = waits_for
             waits_for.add_done_callback(self._wake)
@@ -175,6 +177,15 @@ class Drive(Generic[T]):
                 error = asyncio.CancelledError()
         return error
 
+    def _can_wait_for(self, waits_for: object) -> TypeGuard[asyncio.Future[object]]:
+        """Whether this is a future that a task would wait for; the task complains about the others."""
+        return (
+            asyncio.isfuture(waits_for)
+            and waits_for._asyncio_future_blocking
+            and waits_for.get_loop() is self._loop
+            and waits_for is not self.task
+        )
+
     def _wake(self, _done: object = None) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -188,12 +199,25 @@ class Drive(Generic[T]):
             self._grace_timer = self._loop.call_later(self._grace, self._abandon)
 
     def _cancel_from_outside(self) -> None:
-        assert self._task is not None
-        requests = self._task.cancelling()
+        assert self.task is not None
+        requests = self.task.cancelling()
+        if requests <= self._level:  # the one before has been taken back
+            self._level = 0
+        self._forget_if_dealt_with()
         self._level = min(self._level, requests) if self._level else requests
         self._cancel()
 
+    def _forget_if_dealt_with(self) -> None:
+        """Begin anew if all that the coroutine was told before was its own business, as with ``asyncio.timeout``."""
+        if not (self.expired or self._interrupted or self.cancelled):
+            self._level = 0
+            self.place = ""
+            if self._grace_timer is not None:
+                self._grace_timer.cancel()
+                self._grace_timer = None
+
     def _expire(self) -> None:
+        self._forget_if_dealt_with()
         self.expired = True
         self._cancel()
 
@@ -231,8 +255,13 @@ class Worker(Generic[T]):
         self.name = name
         self._owner = owner
         self._killed = False
-        self.task: asyncio.Task[T] = asyncio.create_task(self._run(), name=name)
+        self.task: asyncio.Task[T]
+
+    def begin(self) -> asyncio.Task[T]:
+        """Make the task. By then the owner has to know of the worker: an eager task runs at once."""
+        self.task = asyncio.create_task(self._run(), name=self.name)
         self.task.add_done_callback(self._ended)
+        return self.task
 
     def kill(self) -> None:
         """End the coroutine at its next step, even if it ignores cancellation."""
@@ -240,6 +269,7 @@ class Worker(Generic[T]):
         self.task.cancel()
 
     async def _run(self) -> T:
+        self.task = cast("asyncio.Task[T]", asyncio.current_task())  # an eager task is known before `begin` returns
         return await self._steps()
 
     @types.coroutine

@@ -12,8 +12,10 @@ that a hook which never waits costs next to nothing; a `Flight` as soon as someb
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any, Final, TypeVar, cast
 
@@ -56,15 +58,17 @@ class Flight:
         cause: why it must fail, once somebody has said so; the first cause counts.
         drive: its hook, while that waits.
         health: what a health check came to.
+        task: who makes the health check.
     """
 
-    __slots__ = ("_alarm", "_waiting", "cause", "drive", "health", "trigger")
+    __slots__ = ("_alarm", "_waiting", "cause", "drive", "health", "task", "trigger")
 
     def __init__(self, trigger: str) -> None:
         self.trigger = trigger
         self.cause: BaseException | None = None
         self.drive: Drive[object] | None = None
         self.health: HealthStatus | None = None
+        self.task: asyncio.Task[object] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._alarm: asyncio.Future[None] | None = None
 
@@ -108,7 +112,7 @@ class _Failure(BaseException):
 
 async def _awaited(answer: object, hook: str) -> object:
     """Await what a hook returned that is not a coroutine, if it can be awaited."""
-    if not hasattr(answer, "__await__"):
+    if not inspect.isawaitable(answer):
         raise TypeError(f"{hook} returned {answer!r}, which cannot be awaited; write 'async def {hook}(self)'")
     return await answer
 
@@ -130,6 +134,7 @@ class Guard:
         "_health",
         "_machine",
         "_moves",
+        "_now",
         "_since",
         "deadlines",
         "failure",
@@ -155,7 +160,9 @@ class Guard:
         self._machine = lifecycle.machine
         self._moves = self._machine.moves
         self._health: Flight | None = None
+        # The time of the loop's clock when the call began, if somebody is to hear of it, and that clock.
         self._since: float | None = None
+        self._now: Callable[[], float] = time.monotonic
 
     # Calls.
 
@@ -164,8 +171,10 @@ class Guard:
         move = self._moves[self.state].get(trigger)
         if move is None or self.flight is not None or (hook := move.hook) is None:
             raise self.refusal(trigger)
+        if self._health is not None and self.in_own_hook():
+            raise InvalidState(self.info.name, self.state, self._machine.sources[trigger], HEALTH)
         if move.to_rest and self.workers:
-            self._check_not_own_worker(trigger)
+            self.check_not_own_worker(trigger)
         admission = self._admit(trigger) if move.stock else None
         if admission is not None:
             move = admission.move
@@ -173,7 +182,10 @@ class Guard:
         try:
             self.flight = trigger
             hub = self.hub
-            self._since = asyncio.get_running_loop().time() if hub is not None and hub.listeners else None
+            self._since = None
+            if hub is not None and hub.listeners:
+                self._now = asyncio.get_running_loop().time
+                self._since = self._now()
             if move.to_rest:
                 await self._come_to_rest(move, hook)
             else:
@@ -189,15 +201,20 @@ class Guard:
                 self._complete(admission)
         except BaseException as error:
             failure = error if isinstance(error, _Failure) else self._failure(trigger, error)
-        if failure is not None:
-            self._commit_failure(failure.cause)
-        flight, self.flight = self.flight, None
-        if flight is not trigger:
-            cast("Flight", flight).end()
+        try:
+            if failure is not None:
+                failed = self._commit_failure(failure.cause)
+        finally:
+            if self.flight is trigger:
+                self.flight = None
+            else:
+                self._release()
         if failure is None:
-            if hub is not None:
+            if self.hub is not None:
                 self._tell(move, None)
             return
+        if failed is not None:
+            self._tell(failed, failure.cause)
         if isinstance(failure.error, HookFailed) and failure.error is not failure.cause:
             raise failure.error from failure.cause
         raise failure.error
@@ -206,8 +223,7 @@ class Guard:
         """Fail the plugin, whatever is under way; see `Plugin.fail`."""
         while self.can(FAIL):
             if self.flight is None:
-                self._since = None
-                self._commit_failure(cause)
+                self._fail_now(cause)
                 return
             flight = self.take_flight()
             flight.interrupt(cause)
@@ -218,9 +234,11 @@ class Guard:
 
     async def health_check(self) -> HealthStatus:
         """Ask how the plugin is; see `Plugin.health_check`."""
-        while (known := self._known_health()) is None:
+        while (known := self.known_health()) is None:
             if self._health is None:
                 return await self._ask_health()
+            if self.in_own_hook():
+                return HealthStatus.degraded(f"{HEALTH} is under way")
             shared = self._health
             await shared.ended()
             if shared.health is not None:
@@ -229,6 +247,7 @@ class Guard:
 
     def spawn(self, coroutine: Coroutine[object, object, T], name: str | None) -> asyncio.Task[T]:
         """Start a worker; see `Plugin.spawn`."""
+        asyncio.get_running_loop()  # where there is none, this raises before anything is changed
         # From these states nobody has to stop the plugin, so nobody would end the worker.
         idle = {self.lifecycle.initial} | self.lifecycle.rest | self.lifecycle.failures
         if self.flight is None and self.state in idle:
@@ -236,11 +255,10 @@ class Guard:
             raise InvalidState(self.info.name, self.state, tuple(sorted(set(self.lifecycle.states) - idle)))
         label = name or getattr(coroutine, "__qualname__", "worker")
         worker = Worker(coroutine, f"{self.info.name}/{label}", self)
-        if not worker.task.done():
-            if self.workers is _NO_WORKERS:
-                self.workers = set()
-            self.workers.add(cast("Worker[object]", worker))
-        return worker.task
+        if self.workers is _NO_WORKERS:
+            self.workers = set()
+        self.workers.add(cast("Worker[object]", worker))
+        return worker.begin()
 
     # The claim.
 
@@ -259,8 +277,8 @@ class Guard:
     @property
     def coming_to_rest(self) -> bool:
         """Whether the call under way leads to rest."""
-        trigger = self.in_flight
-        return trigger is not None and self._moves[self.state][trigger].to_rest
+        move = self._moves[self.state].get(self.in_flight or "")
+        return move is not None and move.to_rest
 
     def can(self, trigger: str) -> bool:
         """Whether the table has a move of ``trigger`` from the present state."""
@@ -276,16 +294,34 @@ class Guard:
     def _admit(self, trigger: str) -> Admission:
         """Let the callbacks and conditions of the machine have their say. Raises InvalidState if they refuse."""
         admission = self._machine.admit(trigger, self.plugin)
-        if admission is None or self.flight is not None:  # a callback may have made a call of its own
+        # A callback may have made a call of its own, and an eager task of its may have brought that to its end.
+        if admission is None or self.flight is not None or self.state != admission.move.source:
             raise self.refusal(trigger)
         return admission
 
-    def _check_not_own_worker(self, trigger: str) -> None:
+    def _release(self) -> None:
+        """Give the claim back, and let those go on who wait for that."""
+        flight, self.flight = self.flight, None
+        if isinstance(flight, Flight):
+            flight.end()
+
+    def check_not_own_worker(self, call: str) -> None:
+        """Refuse ``call``, which waits for the end of the workers, to the workers."""
         if asyncio.current_task() in {worker.task for worker in self.workers}:
             raise PluginError(
-                f"a worker of plugin {self.info.name!r} called {trigger} on its own plugin, which would wait for that "
+                f"a worker of plugin {self.info.name!r} called {call} on its own plugin, which would wait for that "
                 "worker to end; let it return, call fail(cause), or let the one who runs the plugin stop it"
             )
+
+    def in_own_hook(self) -> bool:
+        """Whether the present task runs a hook of this plugin, and so must not wait for the end of that."""
+        task = asyncio.current_task()
+        if self._health is not None and self._health.task is task:
+            return True
+        if isinstance(self.flight, Flight):
+            return self.flight.drive is not None and self.flight.drive.task is task
+        # A hook that has not had to wait yet: nobody else can be at it, unless eager tasks may be.
+        return self.flight is not None and asyncio.get_running_loop().get_task_factory() is None
 
     # Hooks.
 
@@ -364,33 +400,45 @@ class Guard:
                 self._tell(admission.move, None)
             raise
 
-    def _commit_failure(self, cause: BaseException) -> None:
-        """Move to ``failed``. In a state that the table does not let fail, only the cause is kept."""
+    def _commit_failure(self, cause: BaseException) -> Move | None:
+        """Move to ``failed``, and return that move, to be told of once the claim is given back.
+
+        In a state that the table does not let fail, only the cause is kept.
+        """
         move = self._moves[self.state].get(FAIL)
         if move is None:
             self.failure = self.failure or cause
-            return
+            return None
         self.failure = cause
-        if move.stock:
-            claim = self.flight
-            self.flight = claim or FAIL
-            try:
+        try:
+            if move.stock:
                 admission = self._machine.admit(FAIL, self.plugin)
                 if admission is not None:
                     self._machine.complete(admission, self.plugin)
-            except Exception:
-                logger.exception("plugin %r: a callback of the machine raised on %r", self.info.name, FAIL)
-            self.flight = claim
-        # Neither a condition nor a callback keeps a broken plugin from being failed.
-        self.state = move.dest
-        for worker in self.workers:
-            worker.task.cancel()
-        self._tell(move, cause)
+        except (Exception, asyncio.CancelledError):
+            logger.exception("plugin %r: a callback of the machine raised on %r", self.info.name, FAIL)
+        finally:
+            # Neither a condition nor a callback keeps a broken plugin from being failed.
+            self.state = move.dest
+            for worker in self.workers:
+                worker.task.cancel()
+        return move
+
+    def _fail_now(self, cause: BaseException) -> None:
+        """Fail the plugin while no call is under way."""
+        self._since = None
+        self.flight = FAIL
+        try:
+            move = self._commit_failure(cause)
+        finally:
+            self._release()
+        if move is not None:
+            self._tell(move, cause)
 
     def _tell(self, move: Move, cause: BaseException | None) -> None:
         hub = self.hub
         if hub is not None and hub.listeners:
-            duration = 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
+            duration = 0.0 if self._since is None else self._now() - self._since
             event = TransitionEvent(self.info.name, move.trigger, move.source, move.dest, hub.clock(), duration, cause)
             hub.publish(event)
 
@@ -401,8 +449,7 @@ class Guard:
         logger.error("plugin %r: worker %s crashed: %s", self.info.name, worker.name, describe(error), exc_info=error)
         if self.flight is None:
             if self.can(FAIL):
-                self._since = None
-                self._commit_failure(error)
+                self._fail_now(error)
             return
         flight = self.take_flight()
         if self.coming_to_rest:
@@ -465,7 +512,7 @@ class Guard:
 
     # Health.
 
-    def _known_health(self) -> HealthStatus | None:
+    def known_health(self) -> HealthStatus | None:
         """Return how the plugin is if that can be known without asking it."""
         if self.state in self.lifecycle.failures:
             return HealthStatus.unhealthy(describe(self.failure) if self.failure else str(self.state))
@@ -478,6 +525,7 @@ class Guard:
     async def _ask_health(self) -> HealthStatus:
         """Run the hook, and make a status of whatever it does."""
         flight = self._health = Flight(HEALTH)
+        flight.task = asyncio.current_task()
         drive: Drive[object] | None = None
         seconds = self.deadlines.health
         answer: object
@@ -491,6 +539,8 @@ class Guard:
                     answer = stop.value
                 else:
                     drive = flight.drive = Drive(coroutine, self.deadlines.grace)
+                    if flight.cause is not None:
+                        drive.interrupt()
                     answer = await drive.finish(waits_for, seconds)
             except (Exception, asyncio.CancelledError) as error:
                 answer = HealthStatus.unhealthy(describe(error))
@@ -503,7 +553,7 @@ class Guard:
             elif not isinstance(answer, HealthStatus):
                 answer = HealthStatus.unhealthy(f"on_health_check returned {answer!r}, which is not a HealthStatus")
             # The plugin may have moved on meanwhile, and then the answer is about the past.
-            flight.health = self._known_health() or answer
+            flight.health = self.known_health() or answer
             return flight.health
         finally:
             self._health = None

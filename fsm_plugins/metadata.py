@@ -86,13 +86,26 @@ class PluginInfo:
 
     name: str = field(validator=_name)
     version: str = field()
-    description: str = ""
-    plugin_type: PluginType = PluginType("custom:plugin")
+    description: str = field(default="")
+    plugin_type: PluginType = field(default=PluginType("custom:plugin"))
 
     @version.validator
     def _semantic(self, _attribute: object, value: object) -> None:
         if not isinstance(value, str) or not _SEMVER.fullmatch(value):
             raise DefinitionError(f"version {value!r} of plugin {self.name!r} is not a semantic version like 1.0.0")
+
+    @description.validator
+    def _one_line(self, _attribute: object, value: object) -> None:
+        if not isinstance(value, str) or len(value.splitlines()) > 1:
+            raise DefinitionError(f"the description of plugin {self.name!r} is one line, not {value!r}")
+
+    @plugin_type.validator
+    def _type(self, _attribute: object, value: object) -> None:
+        if not isinstance(value, PluginType):
+            raise DefinitionError(
+                f"the type of plugin {self.name!r} is PluginType.DETECTOR, another one of the four, or "
+                f"PluginType.custom('name'), not {value!r}"
+            )
 
 
 def _seconds(instance: object, attribute: Attribute[float], value: object) -> None:
@@ -137,6 +150,9 @@ class Deadlines:
     def _all_seconds(self, _attribute: object, value: Mapping[str, float]) -> None:
         for trigger, seconds in value.items():
             _check_seconds(trigger, seconds)
+
+    def __reduce__(self) -> tuple[object, ...]:  # a mapping proxy can be neither copied nor pickled
+        return type(self), (self.init, self.start, self.stop, self.health, self.grace, dict(self.others))
 
     def of(self, trigger: str) -> float:
         """Return the deadline of the hook of ``trigger``, in seconds."""

@@ -97,7 +97,7 @@ class Plugin:
         super().__init_subclass__(**kwargs)
         _check_class(cls)
         for name, kind in (("info", PluginInfo), ("deadlines", Deadlines)):
-            declared = vars(cls).get(name)
+            declared = inspect.getattr_static(cls, name, None)  # it may come from a mixin
             if isinstance(declared, kind):
                 setattr(cls, name, _OfInstance(name, declared))
 
@@ -175,7 +175,8 @@ class Plugin:
         """Make the move that ``trigger`` names, and run its hook ``on_<trigger>`` in the caller's task.
 
         Raises:
-            InvalidState: the move is illegal in the present state, or another call is under way. Nothing happened.
+            InvalidState: the move is illegal in the present state, or another call is under way, or the hook that is
+                asked for the plugin's health makes the call. Nothing happened.
             UnknownTrigger: the lifecycle has no such trigger. Nothing happened.
             HookFailed: the hook raised, or the plugin was failed meanwhile. The plugin is ``failed``.
             DeadlineExceeded: the hook was late. The plugin is ``failed``.
@@ -217,7 +218,10 @@ class Plugin:
 
         Raises:
             InvalidState: the plugin is not initialised yet, stopped or failed, so that nobody would end the worker.
+            TypeError: it is given something else than a coroutine.
         """
+        if not isinstance(coroutine, Coroutine):
+            raise TypeError(f"spawn takes a coroutine, what calling an 'async def' function returns; not {coroutine!r}")
         return self._guard.spawn(coroutine, name)
 
     @final
@@ -262,13 +266,12 @@ _CALLS: Final = ("init", "start", "stop", "fire", "fail", "health_check", "spawn
 
 def _check_class(cls: type[Plugin]) -> None:
     """Refuse the mistakes that would otherwise show up in the middle of a start."""
-    own = vars(cls)
     try:
         declared = inspect.get_annotations(cls)
     except NameError:  # Python 3.14 looks the annotations up now, and one is not defined yet
         declared = {}
     for name in _CALLS:
-        if name in own or name in declared:
+        if name in declared or inspect.getattr_static(cls, name) is not vars(Plugin)[name]:
             hook = f"; write the hook on_{name}" if hasattr(Plugin, f"on_{name}") else "; call yours something else"
             raise DefinitionError(
                 f"{cls.__qualname__} overrides Plugin.{name}, which keeps the lifecycle{hook}, or wrap an object that "
@@ -280,6 +283,10 @@ def _check_class(cls: type[Plugin]) -> None:
                 f"{cls.__qualname__}.{name} belongs to the class, but an annotation makes it a field; "
                 f"write '{name} = ...' without one"
             )
+    for name, kind in (("info", PluginInfo), ("deadlines", Deadlines), ("lifecycle", Lifecycle)):
+        value = vars(cls).get(name)
+        if value is not None and not isinstance(value, kind | _OfInstance):
+            raise DefinitionError(f"{cls.__qualname__}.{name} is a {kind.__name__}, not {value!r}")
     for name in ("name", "_name", "_deadlines", "_guard"):
         if name in declared:
             raise DefinitionError(

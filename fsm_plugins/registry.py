@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from fsm_plugins.errors import Abandoned, AlreadyRegistered, HookFailed, NotFound, PluginError, RegistryBusy, StopFailed
-from fsm_plugins.guard import describe
+from fsm_plugins.guard import Flight, describe
 from fsm_plugins.lifecycle import INIT, START, STOP, Hub, Listener, State
 from fsm_plugins.metadata import HealthStatus, PluginInfo
 from fsm_plugins.plugin import Plugin
@@ -218,15 +218,20 @@ class PluginRegistry:
         a plugin. If a ``stop_all`` is under way already, this one waits for it and comes to the same result. Cancelled,
         it still attempts every plugin before it lets the ``CancelledError`` out.
 
-        Takes at most, for each plugin, its ``stop`` deadline and three grace periods, and as much as it takes to end
+        Takes at most, for each plugin, its ``stop`` deadline and four grace periods, and as much as it takes to end
         a call that was under way.
 
         Raises:
             StopFailed: an exception group with the error of each plugin that did not stop cleanly.
-            RegistryBusy: a hook called it that the walk is waiting for.
+            RegistryBusy: a hook of one of the plugins called it, which would have to wait for itself. Nothing happened.
+            PluginError: a worker of one of the plugins called it. Nothing happened.
         """
         if self._walk is not None and self._walk.task is asyncio.current_task():
             raise RegistryBusy("stop_all, called by a hook,", self._walk.call)
+        for plugin in self._plugins.values():
+            if plugin._guard.in_own_hook():
+                raise RegistryBusy("stop_all, called by a hook,", f"a call of plugin {plugin.info.name!r}")
+            plugin._guard.check_not_own_worker("stop_all")
         urgent = await self._end_bulk_start()
         if (other := self._walk) is not None:
             await other.ended()
@@ -266,7 +271,8 @@ class PluginRegistry:
             async with asyncio.TaskGroup() as group:
                 answers = [group.create_task(plugin.health_check()) for plugin in plugins]
             return [
-                PluginHealth(plugin.info.name, plugin.state, answer.result())
+                # The answers came at different times, and a plugin may have moved on since it gave its own.
+                PluginHealth(plugin.info.name, plugin.state, plugin._guard.known_health() or answer.result())
                 for plugin, answer in zip(plugins, answers, strict=True)
             ]
         finally:
@@ -335,10 +341,12 @@ class PluginRegistry:
         """Bring one plugin to rest, from wherever it is; note in ``walk`` what went wrong."""
         assert walk.task is not None
         guard = plugin._guard
+        told: Flight | None = None
         while guard.flight is not None:
             flight = guard.take_flight()
-            if not guard.coming_to_rest:
+            if flight is not told and not guard.coming_to_rest:
                 self._interrupt(plugin)
+            told = flight
             try:
                 await flight.ended()
             except asyncio.CancelledError as cancelled:
@@ -354,11 +362,10 @@ class PluginRegistry:
             walk.problems.append(error)
         except BaseException as error:
             cancelled_itself = isinstance(error, asyncio.CancelledError) and walk.task.cancelling() == requests
-            if isinstance(error, Exception) or cancelled_itself:
-                failed = HookFailed(plugin.info.name, STOP, describe(error))
-                failed.__cause__ = error
-                walk.problems.append(failed)
-            else:
+            failed = HookFailed(plugin.info.name, STOP, describe(error))
+            failed.__cause__ = error
+            walk.problems.append(failed)
+            if not (isinstance(error, Exception) or cancelled_itself):
                 walk.urgent = walk.urgent or error
 
     # Last, because in the lines after it the name would mean this method.

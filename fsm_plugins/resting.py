@@ -35,6 +35,7 @@ async def drain(
         Whether the time ran out, and the cancellation of the caller if there was one.
     """
     loop = asyncio.get_running_loop()
+    late, cancelled = False, None
     reads = [asyncio.ensure_future(port.drained()) for port in inputs]
     try:
         while (reading := [read for read in reads if not read.done()]) and not alarm.done():
@@ -43,16 +44,21 @@ async def drain(
             if not working:
                 break
             if left <= 0:
-                return True, None
+                late = True
+                break
             # Woken by each read that ends and by each worker; a worker that ends may have been the last reader.
             waits_for: list[asyncio.Future[object]] = [*reading, *working, alarm]  # type: ignore[list-item]
             await asyncio.wait(waits_for, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-    except asyncio.CancelledError as cancelled:
-        return False, cancelled
+    except asyncio.CancelledError as error:
+        cancelled = error
     finally:
         for read in reads:
             read.cancel()
-    return False, None
+    try:
+        await asyncio.sleep(0)  # they end in this turn of the loop, and so not after the plugin
+    except asyncio.CancelledError as error:
+        cancelled = error
+    return late, cancelled
 
 
 async def end_workers(
@@ -85,11 +91,15 @@ async def end_workers(
         except asyncio.CancelledError as error:
             cancelled = error
     closed = sorted(f"{where(worker.coroutine) or 'an unknown place'} (worker {worker.name})" for worker in live)
-    if live:
+    killed: set[Worker[object]] = set()
+    until = loop.time() + grace
+    # Again, for the workers that a killed one has started in its last moment.
+    while (live := _live(workers) - killed) and (left := until - loop.time()) > 0:
         for worker in live:
             worker.kill()
+        killed |= live
         # A killed worker ends at its next step. One whose wait cannot be cancelled has none; it is left behind, named.
-        late = asyncio.create_task(asyncio.wait([worker.task for worker in live], timeout=grace))
+        late = asyncio.create_task(asyncio.wait([worker.task for worker in live], timeout=left))
         while not late.done():
             try:
                 await asyncio.wait([late])

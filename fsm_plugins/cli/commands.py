@@ -27,7 +27,7 @@ def main() -> None:
     """Run plugins whose lifecycles are explicit state machines."""
 
 
-@main.command()
+@main.command(short_help="Run the plugins of a TOML file.")
 @_config
 @click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop after this time.")
 @click.option("--until-idle", is_flag=True, help="Stop when no plugin has a worker left.")
@@ -66,7 +66,7 @@ def run(config: str, seconds: float | None, until_idle: bool, log_level: str, as
         fail(_one_line(problem))
 
 
-@main.command()
+@main.command(short_help="Find everything that is wrong with a TOML file.")
 @_config
 @_json
 def check(config: str, as_json: bool) -> None:
@@ -88,7 +88,7 @@ def check(config: str, as_json: bool) -> None:
         click.echo(f"  {line}")
 
 
-@main.command("list")
+@main.command("list", short_help="List plugins, installed or configured.")
 @click.argument("config", envvar="FSM_PLUGINS_CONFIG", type=click.Path(), required=False)
 @_json
 def list_plugins(config: str | None, as_json: bool) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from fsm_plugins.config.converter import RawTable, structure
 from fsm_plugins.config.environment import overlay
 from fsm_plugins.config.flaws import Flaw, Invalid, key_path
 from fsm_plugins.config.keywords import structure_keywords
-from fsm_plugins.config.model import AppSection, ChannelSection, Config, PluginSection
+from fsm_plugins.config.model import AppSection, ChannelSection, Config, PluginSection, Seconds
 from fsm_plugins.config.parameters import Parameter, Parameters, parameters_of
 from fsm_plugins.errors import ConfigError, DefinitionError, Problem
 from fsm_plugins.metadata import PluginInfo
@@ -103,6 +104,8 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
         try:
             raw: Any = structure(table, RawTable)
             values, found = structure_keywords(parameters_of(section), {**defaults, **raw})
+            if "deadlines" in raw and "deadlines" not in values:
+                values["deadlines"] = _sound(raw["deadlines"], Seconds)
         except Invalid as error:
             values, found = {}, error.flaws
         if len(keys) > 1 and not _is_name(keys[-1]):
@@ -132,6 +135,15 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
         unsound=frozenset(unsound),
     )
     return config, [flaw for found in flaws.values() for flaw in found]
+
+
+def _sound(table: object, kind: object) -> dict[str, object]:
+    """Return what is sound of a table with something wrong in it, so that its other keys can be checked further."""
+    sound = {}
+    for key, value in table.items() if isinstance(table, dict) else ():
+        with suppress(Exception):
+            sound[str(key)] = structure(value, kind)
+    return sound
 
 
 _NAME_RULE = (

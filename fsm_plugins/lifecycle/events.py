@@ -74,7 +74,7 @@ class Hub:
         Raises:
             TypeError: ``listener`` cannot be called, or is asynchronous and so would never run.
         """
-        if not callable(listener) or inspect.iscoroutinefunction(listener):
+        if not callable(listener) or any(map(inspect.iscoroutinefunction, (listener, type(listener).__call__))):
             raise TypeError(
                 f"a listener is a plain function of one event, not {listener!r}; "
                 "to act asynchronously, put the event in a queue or start a task from the listener"
@@ -94,16 +94,19 @@ class Hub:
         if self._telling:
             return
         self._telling = True
-        try:
-            while self._untold:
-                event = self._untold.popleft()
-                for listener in self.listeners:
-                    try:
-                        listener(event)
-                    except (Exception, asyncio.CancelledError):
-                        logger.exception("a listener raised on the event '%s'; the transition stands", event)
-        finally:
-            self._telling = False
+        urgent: BaseException | None = None
+        while self._untold:
+            event = self._untold.popleft()
+            for listener in self.listeners:
+                try:
+                    listener(event)
+                except (Exception, asyncio.CancelledError):
+                    logger.exception("a listener raised on the event '%s'; the transition stands", event)
+                except BaseException as error:  # such as SystemExit: it goes on, but only when all have been told
+                    urgent = urgent or error
+        self._telling = False
+        if urgent is not None:
+            raise urgent
 
 
 @frozen(eq=False)

@@ -228,14 +228,12 @@ def _check(lifecycle: Lifecycle) -> None:
     """Hold ``lifecycle`` against the rules at the head of this module."""
     arcs, states = lifecycle.arcs, lifecycle.states
     forward: dict[State, list[State]] = {state: [] for state in states}
-    backward: dict[State, list[State]] = {state: [] for state in states}
     taken: dict[tuple[str, State], Arc] = {}
     for arc in arcs:
         other = taken.setdefault((arc.trigger, arc.source), arc)
         if other is not arc:
             raise DefinitionError(f"two arcs for one trigger and source, keep one: '{other}' and '{arc}'")
         forward[arc.source].append(arc.dest)
-        backward[arc.dest].append(arc.source)
 
     reached = _reach([lifecycle.initial], forward)
     for state in states:
@@ -250,9 +248,9 @@ def _check(lifecycle: Lifecycle) -> None:
                 f"the hook on_{hooked[0]} may break in state {state!s}, so add the arc ('fail', '{state}', 'failed')"
             )
 
-    restful = _reach(lifecycle.rest, backward)
     for state in states:
-        if state not in restful:
+        failed = taken.get((FAIL, state))
+        if not (state in lifecycle.rest or (STOP, state) in taken or (failed and (STOP, failed.dest) in taken)):
             raise DefinitionError(
                 f"a plugin in state {state!s} could never be stopped, so add the arc ('stop', '{state}', 'stopped')"
             )

@@ -86,6 +86,8 @@ class Walk:
     cancelled: bool = False
     own: Call | None = None
     joined: Walk | None = None
+    queue: list[Callable[[], None]] = field(default_factory=list)  # those who wait for the same end, itself included
+    go_on: Callable[[], None] | None = None
     problems: list[str] = field(default_factory=list)
     ended: list[Callable[[], None]] = field(default_factory=list)
 
@@ -253,7 +255,7 @@ class World:
             walk.joined = other
             other.ended.append(lambda: self._report_stop(walk, other))
         else:
-            other.ended.append(lambda: self._enter_stop(walk))
+            self._wait(walk, other.ended, lambda: self._enter_stop(walk))
             if not other.ending:
                 other.ending = True
                 call = other.order[other.index].call
@@ -279,7 +281,7 @@ class World:
         plugin = walk.order[walk.index]
         if plugin.call is not None:
             call = plugin.call
-            call.ended.append(lambda: self._stop_one(walk))
+            self._wait(walk, call.ended, lambda: self._stop_one(walk))
             if call.trigger != "stop":
                 self.tell(call, cause=f"abandoned {plugin.state}")
             return
@@ -291,9 +293,8 @@ class World:
 
         def report(outcome: Outcome) -> None:
             walk.own = None
-            if outcome == ("cancelled",):
-                walk.cancelled = True
-            elif outcome != ("done",):
+            walk.cancelled = walk.cancelled or outcome == ("cancelled",)
+            if outcome != ("done",):  # a cancelled stop included: others who wait for this walk hear of it
                 walk.problems.append(plugin.name)
             self._next_stop(walk)
 
@@ -307,8 +308,15 @@ class World:
             walk.report(("cancelled",))
         elif walk.own is not None:
             self.tell(walk.own, cancelled=True)
-        else:  # it waits for a call of somebody else, and goes on doing so
+        else:  # it waits for a call of somebody else, and goes on doing so, but queues up anew
             walk.cancelled = True
+            if walk.go_on in walk.queue:
+                walk.queue.remove(walk.go_on)
+                walk.queue.append(walk.go_on)
+
+    def _wait(self, walk: Walk, queue: list[Callable[[], None]], go_on: Callable[[], None]) -> None:
+        walk.queue, walk.go_on = queue, go_on
+        queue.append(go_on)
 
     # Time.
 

@@ -19,7 +19,7 @@ PLUGINS = """
 import asyncio
 from attrs import define, field
 from attrs.validators import ge
-from fsm_plugins import Deadlines, Plugin, PluginInfo, Receiver, Sender
+from fsm_plugins import LIFECYCLE, Deadlines, Plugin, PluginInfo, Receiver, Sender
 
 LOG = []
 
@@ -68,6 +68,12 @@ class Raises(Plugin):
     info = PluginInfo("raises", "1.0.0")
     def __init__(self, **settings):
         raise LookupError("no such thing")
+
+class Pausable(Plugin):
+    info = PluginInfo("pausable", "1.0.0")
+    lifecycle = LIFECYCLE.extend([
+        ("pause", "running", "paused"), ("stop", "paused", "stopped"), ("fail", "paused", "failed"),
+    ])
 
 def build(interval: float) -> Plugin:
     return Sink(None, interval)
@@ -280,7 +286,7 @@ def test_every_kind_of_problem_is_in_one_report(files: Files) -> None:
         settings = {{ slow = "very" }}
         [plugins.source]
         use = "{module}:Source"
-        deadlines = {{ strat = 2 }}
+        deadlines = {{ strat = 2, stop = -1 }}
         settings = {{ count = -1, numbers = 3 }}
         [plugins.gone]
         use = "{module}:Gone"
@@ -296,6 +302,7 @@ def test_every_kind_of_problem_is_in_one_report(files: Files) -> None:
             "plugins.sink.inputs.number",
             "plugins.sink.settings.slow",
             "plugins.source.deadlines.strat",
+            "plugins.source.deadlines.stop",
             "plugins.source.settings.count",
             "plugins.source.settings.numbers",
             "plugins.gone.use",
@@ -304,7 +311,7 @@ def test_every_kind_of_problem_is_in_one_report(files: Files) -> None:
     )
     with pytest.raises(ConfigError) as info:
         Application.from_config(blueprint.source, {})
-    assert str(info.value).startswith(f"{blueprint.source}: 8 problems\n  app.nam: unknown key (did you mean 'name'?)")
+    assert str(info.value).startswith(f"{blueprint.source}: 9 problems\n  app.nam: unknown key (did you mean 'name'?)")
 
 
 def test_a_missing_plugin_causes_no_further_complaints(files: Files) -> None:
@@ -329,3 +336,17 @@ def test_deadlines_are_merged_key_by_key(files: Files) -> None:
     sink, source = app.registry["sink"].deadlines, app.registry["source"].deadlines
     assert (sink.start, sink.stop, sink.grace) == (4.0, 1.5, 0.25)
     assert (source.start, source.stop, source.grace) == (30.0, 9, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("app", "problems"),
+    [
+        ("[app.deadlines]\npause = 2", []),
+        ("[app.deadlines]\npaus = 2", ["app.deadlines.paus: no plugin has such a trigger in its lifecycle"]),
+    ],
+)
+def test_a_deadline_for_all_plugins_has_to_suit_one_of_them(files: Files, app: str, problems: list[str]) -> None:
+    """A trigger that only some lifecycles have may have a deadline for all; one that none has is a mistake."""
+    text = APP + '[plugins.pausable]\nuse = "{module}:Pausable"\n'
+    blueprint = read_blueprint(files.config(text, app=app), {})
+    assert [str(problem).partition(" (did")[0] for problem in blueprint.problems] == problems
