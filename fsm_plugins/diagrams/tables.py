@@ -66,5 +66,7 @@ def _with_detail(text: str, edge: Edge) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("|" + "|".join("---" if cell == "---" else f" {cell} " for cell in line) + "|" for line in lines)
+    def line(cells: Sequence[str]) -> str:
+        return "|" + "|".join(f" {cell} " for cell in cells) + "|"
+
+    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
