@@ -108,9 +108,11 @@ class Drive(Generic[T]):
 
     def interrupt(self) -> None:
         """End the coroutine's wait with a ``CancelledError``, without cancelling the task it runs in."""
+        told = self.expired or self._interrupted
         self._forget_if_dealt_with()
         self._interrupted = True
-        self._cancel()
+        if not told:  # else it is cleaning up, and has its grace period for that
+            self._cancel()
 
     @types.coroutine
     def finish(self, waits_for: object, seconds: float) -> Generator[object, None, T]:
@@ -217,9 +219,11 @@ class Drive(Generic[T]):
                 self._grace_timer = None
 
     def _expire(self) -> None:
+        told = self._interrupted
         self._forget_if_dealt_with()
         self.expired = True
-        self._cancel()
+        if not told:
+            self._cancel()
 
     def _abandon(self) -> None:
         self._grace_timer = None
