@@ -66,5 +66,5 @@ def _with_detail(text: str, edge: Edge) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("|" + "|".join("---" if cell == "---" else f" {cell} " for cell in line) + "|" for line in lines)
+    first, *others = ("|" + "|".join(f" {cell} " for cell in row) + "|" for row in (head, *rows))
+    return "\n".join([first, "|" + "---|" * len(head), *others])
