@@ -5,7 +5,7 @@ the listeners. Looking up and claiming happen without giving way to the event lo
 two callers cannot both find a move legal, and nobody sees a plugin between two states. Whatever a hook does (raise,
 hang, swallow its cancellation, call back), the plugin ends in a state of its table, and the caller gets control back.
 
-While a call is under way, ``flight`` holds the claim: the trigger alone for as long as the hook has not had to wait, so
+While a call is under way, ``flight`` holds the claim: the trigger alone for as long as the call has not had to wait, so
 that a hook which never waits costs next to nothing; a `Flight` as soon as somebody else could have to know of it.
 """
 
@@ -320,7 +320,7 @@ class Guard:
             return True
         if isinstance(self.flight, Flight):
             return self.flight.drive is not None and self.flight.drive.task is task
-        # A hook that has not had to wait yet: nobody else can be at it, unless eager tasks may be.
+        # A call that has not had to wait yet: nobody else can be at it, unless eager tasks may be.
         return self.flight is not None and asyncio.get_running_loop().get_task_factory() is None
 
     # Hooks.
@@ -490,6 +490,7 @@ class Guard:
         except BaseException as error:
             problems.append(error if isinstance(error, _Failure) else self._failure(trigger, error))
         if self.workers:
+            self.take_flight()
             closed, cancelled_again = await end_workers(self.workers, until, grace)
             cancelled = cancelled or cancelled_again
             self.workers = _NO_WORKERS
@@ -563,6 +564,7 @@ class Guard:
         """Interrupt a health check under way, so that one hook runs at a time; returns a cancellation met meanwhile."""
         flight, cancelled = self._health, None
         assert flight is not None
+        self.take_flight()
         flight.interrupt(PluginError(f"{self.in_flight} comes first"))
         while self._health is flight:
             try:

@@ -89,7 +89,8 @@ class Plugin:
 
     # Made by __new__, so that a class with an __init__ of its own need not call super().__init__().
     _guard: Guard = field(init=False, repr=False)
-    # These two make `name=` and `deadlines=` known to the constructors of attrs subclasses; __new__ reads the keywords.
+    # These two make `name=` and `deadlines=` known to the constructors of attrs subclasses; __new__ reads the keywords,
+    # whatever __init__ there is, and __attrs_post_init__ what an __init__ hands on.
     _name: str | None = field(default=None, kw_only=True, repr=False)
     _deadlines: Deadlines | None = field(default=None, kw_only=True, repr=False)
 
@@ -111,6 +112,11 @@ class Plugin:
         if name is not None or deadlines is not None:
             identify(plugin, cast("str | None", name), cast("Deadlines | None", deadlines))
         return plugin
+
+    def __attrs_post_init__(self) -> None:
+        """Take what a class with an ``__init__`` of its own gives to ``super().__init__(name=...)``."""
+        if self._name is not None or self._deadlines is not None:
+            identify(self, self._name, self._deadlines)
 
     # What an author writes. Every hook is optional.
 

@@ -7,7 +7,7 @@ Both outlive a cancellation of their caller: a stop that is cancelled still has 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from fsm_plugins.channels import Receiver
 from fsm_plugins.driving import Worker, where
@@ -76,12 +76,25 @@ async def end_workers(
         there was one.
     """
     loop = asyncio.get_running_loop()
-    until = max(until, loop.time() + grace)
+    cancelled = await _end(workers, _cancel, max(until, loop.time() + grace))
+    live = _live(workers)
+    closed = sorted(f"{where(worker.coroutine) or 'an unknown place'} (worker {worker.name})" for worker in live)
+    if live:
+        # A killed worker ends at its next step. One whose wait cannot be cancelled has none; it is left behind, named.
+        cancelled = await _end(workers, Worker.kill, loop.time() + grace) or cancelled
+    return closed, cancelled
+
+
+async def _end(
+    workers: Collection[Worker[object]], tell: Callable[[Worker[object]], None], until: float
+) -> asyncio.CancelledError | None:
+    """Tell each worker once to end, those included that come meanwhile, and wait for them until a point in time."""
+    loop = asyncio.get_running_loop()
     cancelled: asyncio.CancelledError | None = None
     told: set[Worker[object]] = set()
     while live := _live(workers):
         for worker in live - told:
-            worker.task.cancel()
+            tell(worker)
         told |= live
         left = until - loop.time()
         if left <= 0:
@@ -90,22 +103,11 @@ async def end_workers(
             await asyncio.wait([worker.task for worker in live], timeout=left, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError as error:
             cancelled = error
-    closed = sorted(f"{where(worker.coroutine) or 'an unknown place'} (worker {worker.name})" for worker in live)
-    killed: set[Worker[object]] = set()
-    until = loop.time() + grace
-    # Again, for the workers that a killed one has started in its last moment.
-    while (live := _live(workers) - killed) and (left := until - loop.time()) > 0:
-        for worker in live:
-            worker.kill()
-        killed |= live
-        # A killed worker ends at its next step. One whose wait cannot be cancelled has none; it is left behind, named.
-        late = asyncio.create_task(asyncio.wait([worker.task for worker in live], timeout=left))
-        while not late.done():
-            try:
-                await asyncio.wait([late])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    return closed, cancelled
+    return cancelled
+
+
+def _cancel(worker: Worker[object]) -> None:
+    worker.task.cancel()
 
 
 def _live(workers: Collection[Worker[object]]) -> set[Worker[object]]:

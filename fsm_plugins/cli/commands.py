@@ -10,6 +10,7 @@ import click
 import fsm_plugins
 from fsm_plugins.app import Application, Blueprint, read_blueprint
 from fsm_plugins.cli.output import fail, invalid, print_json, print_table, set_up_logging
+from fsm_plugins.diagrams.command import diagram
 from fsm_plugins.errors import ConfigError, PluginError, StopFailed
 from fsm_plugins.lifecycle import TransitionEvent
 from fsm_plugins.loading import discover
@@ -112,6 +113,9 @@ def list_plugins(config: str | None, as_json: bool) -> None:
         print_table(columns, [[str(plugin[column] or "-") for column in columns] for plugin in plugins])
     else:
         click.echo(f"{config} configures no plugin", err=True)
+
+
+main.add_command(diagram)
 
 
 # What they have in common.

@@ -66,5 +66,7 @@ def _with_detail(text: str, edge: Edge) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    first, *others = ("|" + "|".join(f" {cell} " for cell in row) + "|" for row in (head, *rows))
-    return "\n".join([first, "|" + "---|" * len(head), *others])
+    def line(cells: Sequence[str]) -> str:
+        return "|" + "|".join(f" {cell} " for cell in cells) + "|"
+
+    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
