@@ -27,38 +27,7 @@ _VARIABLES: Final = Palette(
     {tone: Paint(*(f"var(--{tone}-{part})" for part in Paint._fields)) for tone in THEMES["light"].tones},
 )
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-
-
-def html(diagram: Diagram, theme: Theme | None = None, trace: Iterable[StepLike] = ()) -> str:
-    """Return ``diagram`` as an HTML page with a simulator.
-
-    Args:
-        diagram: what to draw; its first initial state is where the walk begins.
-        theme: ``light`` or ``dark``; what the reader's system prefers if None.
-        trace: recorded steps, which the page can play, plugin by plugin.
-
-    >>> page = html(Diagram([], [], title="empty"))
-    >>> page.startswith("<!doctype html>") and "https:" not in page
-    True
-    """
-    title = escape(one_line(diagram.title) or "State diagram")
-    assets = files("fsm_plugins.diagrams") / "assets"
-    script, style = ((assets / f"simulator.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{title}</title>
-<style>
-{"".join(_colours(theme))}{style}</style>
-</head>
-<body>
-<header><h1>{title}</h1></header>
-<main>
-<figure aria-label="The diagram">
-{draw(restyle(diagram, title=""), _VARIABLES)}</figure>
+_SECTION: Final = """\
 <section aria-label="Simulator">
 <p>Now in <span id="state"></span></p>
 <p id="said" role="status" aria-live="polite"></p>
@@ -74,11 +43,47 @@ def html(diagram: Diagram, theme: Theme | None = None, trace: Iterable[StepLike]
 <button type="button" id="reset">Begin again</button></p>
 <ol id="log"></ol>
 </section>
-</main>
-<script type="application/json" id="model">{_json(_model(diagram, trace))}</script>
-<script>
-{script}</script>
-</body>
+"""
+
+
+def html(diagram: Diagram, theme: Theme | None = None, trace: Iterable[StepLike] = ()) -> str:
+    """Return ``diagram`` as an HTML page, with a simulator if it has an initial state.
+
+    Args:
+        diagram: what to draw. The walk begins at its first initial state.
+        theme: ``light`` or ``dark``; what the reader's system prefers if None.
+        trace: recorded steps, which the page can play, plugin by plugin.
+
+    >>> page = html(Diagram([], [], title="empty"))
+    >>> page.startswith("<!doctype html>") and "https:" not in page
+    True
+    """
+    title = escape(one_line(diagram.title) or "State diagram")
+    assets = files("fsm_plugins.diagrams") / "assets"
+    script, style = ((assets / f"simulator.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+    section = code = ""
+    # Where nothing begins, as in a topology, there is nothing to walk through.
+    if any(item.initial for item in diagram.items):
+        section = _SECTION
+        model = _json(_model(diagram, trace))
+        code = f'<script type="application/json" id="model">{model}</script>\n<script>\n{script}</script>\n'
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<title>{title}</title>
+<style>
+{"".join(_colours(theme))}{style}</style>
+</head>
+<body>
+<header><h1>{title}</h1></header>
+<main>
+<figure aria-label="The diagram">
+{draw(restyle(diagram, title=""), _VARIABLES)}</figure>
+{section}</main>
+{code}</body>
 </html>
 """
 

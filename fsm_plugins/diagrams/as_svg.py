@@ -37,7 +37,9 @@ def svg(diagram: Diagram, theme: Theme = "light") -> str:
 
 def draw(diagram: Diagram, palette: Palette) -> str:
     """Return ``diagram`` as an SVG image in the colours of ``palette``: any that SVG understands."""
-    return "\n".join([*_Drawing(diagram, compose(diagram), palette).lines(), "</svg>", ""])
+    # No empty line, which would end it in Markdown.
+    lines = [line for line in _Drawing(diagram, compose(diagram), palette).lines() if line]
+    return "\n".join([*lines, "</svg>", ""])
 
 
 class _Drawing:
@@ -70,11 +72,11 @@ class _Drawing:
 
     def _told(self) -> str:
         """Return the picture in words, for those who cannot see it."""
-        names = {item.id: clean(item.label) for item in self.diagram.items}
+        names = {item.id: one_line(item.label) for item in self.diagram.items}
         begins = [names[item.id] for item in self.diagram.items if item.initial]
         said = [f"Begins at {', '.join(begins)}."] if begins else []
         said += [
-            f"{names[e.source]} to {names[e.dest]}{f' by {clean(e.text)}' if e.text else ''}."
+            f"{names[e.source]} to {names[e.dest]}{f' by {one_line(e.text)}' if e.text else ''}."
             for e in self.diagram.edges
         ]
         return " ".join(said)

@@ -18,19 +18,16 @@ from fsm_plugins.app import read_blueprint
 from fsm_plugins.diagrams.as_html import html
 from fsm_plugins.diagrams.blocks import difference
 from fsm_plugins.diagrams.covering import coverage
-from fsm_plugins.diagrams.extract import of_lifecycle, of_machine
 from fsm_plugins.diagrams.model import Diagram, highlight, restyle
 from fsm_plugins.diagrams.palette import Theme
 from fsm_plugins.diagrams.pictures import BINARY_FORMATS, CannotDraw, picture
 from fsm_plugins.diagrams.render import FORMATS, render
 from fsm_plugins.diagrams.sequence import SEQUENCE_FORMATS, Sequence, render_sequence
+from fsm_plugins.diagrams.targets import diagram_of
 from fsm_plugins.diagrams.terminal import ascii_art
 from fsm_plugins.diagrams.topology import of_plan
 from fsm_plugins.diagrams.trace import Step, read_trace
 from fsm_plugins.errors import LoadError
-from fsm_plugins.lifecycle import LIFECYCLE, Lifecycle
-from fsm_plugins.loading import load
-from fsm_plugins.plugin import Plugin
 
 __all__ = ["diagram"]
 
@@ -170,31 +167,11 @@ def coverage_(file: str, target: str | None, direction: Any, output: _Output) ->
 
 
 def _target(target: str | None) -> Diagram:
-    """Return the diagram of what ``target`` names."""
-    if target is None:
-        return of_lifecycle(LIFECYCLE)
+    """Return the diagram of what ``target`` names; modules of the current directory are found, too."""
     try:
-        made = load(target, [Path.cwd()])
+        return diagram_of(target, [Path.cwd()])
     except LoadError as error:
-        # It may be loaded, and no plugin: a lifecycle or a machine.
-        found = _value(target)
-        if isinstance(found, Lifecycle):
-            return of_lifecycle(found)
-        if hasattr(found, "states") and hasattr(found, "events"):
-            return of_machine(found)
         _fail(str(error))
-    if not (isinstance(made, type) and issubclass(made, Plugin)):
-        _fail(f"{target} is a function that makes a plugin; name the plugin class, which has the lifecycle")
-    return of_lifecycle(made.lifecycle)
-
-
-def _value(target: str) -> object:
-    """Return the value that ``module:name`` names in a module that has been imported, or None."""
-    module, _, name = target.partition(":")
-    found: object = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found
 
 
 def _marked(drawn: Diagram, marks: tuple[str, ...], direction: Any) -> Diagram:

@@ -197,7 +197,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "_SUFFIXES.get(self.out.suffix, otherwise) if self.out is not None else",
         "",
     ),
-    ("a lifecycle is no target", "fsm_plugins/diagrams/command.py", "if isinstance(found, Lifecycle):", "if False:"),
+    ("a lifecycle is no target", "fsm_plugins/diagrams/targets.py", "if isinstance(found, Lifecycle):", "if False:"),
     (
         "an application is a state diagram",
         "fsm_plugins/diagrams/command.py",
@@ -237,4 +237,18 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "    if False:\n        yield",
     ),
     ("nothing is announced", "fsm_plugins/diagrams/as_html.py", ' role="status" aria-live="polite"', ""),
+    ("every fence is a diagram", "fsm_plugins/diagrams/fences.py", 'if language != "fsm-diagram":', "if not language:"),
+    (
+        "an option is misspelt in silence",
+        "fsm_plugins/diagrams/fences.py",
+        "if not colon or key not in _OPTIONS:",
+        "if not colon:",
+    ),
+    (
+        "a block does not tell its line",
+        "fsm_plugins/diagrams/fences.py",
+        'raise ValueError(f"line {at + 1}: {error}") from error',
+        "raise",
+    ),
+    ("a picture has empty lines", _SVG, "palette).lines() if line]", "palette).lines()]"),
 ]

@@ -213,6 +213,11 @@ def test_side_by_side_keeps_groups() -> None:
     assert len(whole.edges) == 2 * len(PICTURES["nested"].edges)
 
 
+def test_a_label_may_look_like_the_rule_of_a_table() -> None:
+    """Dashes in a cell are a label, as any other text."""
+    assert "| a | go | --- |" in render(Diagram([Node("a", "a"), Node("b", "---")], [Edge("a", "b", "go")]), "markdown")
+
+
 def test_plain_ascii_escapes_what_is_not() -> None:
     """A terminal that knows nothing else still shows everything."""
     assert "caf\\xe9" in ascii_art(Diagram([Node("a", "café")], []), unicode=False)
