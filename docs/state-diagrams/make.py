@@ -34,6 +34,7 @@ from fsm_plugins.diagrams import (
     svg,
 )
 from fsm_plugins.diagrams.blocks import difference, fenced, fill
+from fsm_plugins.diagrams.targets import diagram_of
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -133,6 +134,12 @@ def pictures() -> dict[str, Picture]:
             "The restartable lifecycle",
             "`RESTARTABLE`, for classes that opt in to a second start: the default table with one more `start`, and "
             "the `fail` which that start needs, because it may break like the first one.",
+        ),
+        "pause-resume": of_diagram(
+            diagram_of("pause_resume:PAUSABLE", [ROOT / "examples"]),
+            "A plugin that can be paused",
+            "The lifecycle of `examples/pause_resume.py`: the default table with four more arcs. Nothing else was "
+            "written for it: the calls, their refusals and this picture follow.",
         ),
         "two-plugins": of_diagram(
             product({"first": lifecycle, "second": lifecycle}),
