@@ -64,8 +64,12 @@ class _Dot:
         """Return the node an edge is tied to: in a group, which cannot have edges, an invisible one stands for it."""
         return f"_in_{self.words[id]}" if id in self.groups else self.words[id]
 
-    def _clip(self, attribute: str, id: str) -> list[str]:  # noqa: A002
-        return [f"{attribute}=cluster_{self.words[id]}"] if id in self.groups else []
+    def _clip(self, attribute: str, id: str, other: str | None = None) -> list[str]:  # noqa: A002
+        """End an edge at the border of a group, unless its other end is inside: Graphviz cannot clip that one."""
+        around = self.diagram.find(other).group if other is not None else None
+        while around is not None and around != id:
+            around = self.diagram.find(around).group
+        return [f"{attribute}=cluster_{self.words[id]}"] if id in self.groups and around is None else []
 
     def _level(self, group: str | None, indent: str) -> Iterator[str]:
         for item in self.diagram.members(group):
@@ -90,7 +94,9 @@ class _Dot:
             attributes.append(f"style={edge.style}")
         if edge.weight != 1:
             attributes.append(f"penwidth={edge.weight:g}")
-        return _attributes([*attributes, *self._clip("ltail", edge.source), *self._clip("lhead", edge.dest)])
+        return _attributes(
+            [*attributes, *self._clip("ltail", edge.source, edge.dest), *self._clip("lhead", edge.dest, edge.source)]
+        )
 
 
 def _node(node: Node, paint: Paint) -> list[str]:
