@@ -67,7 +67,6 @@ class Drive(Generic[T]):
         expired: whether its deadline passed.
         abandoned: whether it was dropped because it did not end within the grace period.
         place: where it waited when it was first told to end.
-        task: the task it is driven in.
     """
 
     __slots__ = (
@@ -79,18 +78,18 @@ class Drive(Generic[T]):
         "_loop",
         "_must_cancel",
         "_pending",
+        "_task",
         "_waiter",
         "abandoned",
         "expired",
         "place",
-        "task",
     )
 
     def __init__(self, coroutine: Coroutine[object, object, T], grace: float) -> None:
         self._coroutine = coroutine
         self._grace = grace
         self._loop = asyncio.get_running_loop()
-        self.task = asyncio.current_task()
+        self._task = asyncio.current_task()
         self._pending: asyncio.Future[object] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._grace_timer: asyncio.TimerHandle | None = None
@@ -104,7 +103,7 @@ class Drive(Generic[T]):
     @property
     def cancelled(self) -> bool:
         """Whether the caller's task was cancelled from outside, and that request still stands."""
-        return self._level > 0 and self.task is not None and self.task.cancelling() >= self._level
+        return self._level > 0 and self._task is not None and self._task.cancelling() >= self._level
 
     def interrupt(self) -> None:
         """End the coroutine's wait with a ``CancelledError``, without cancelling the task it runs in."""
@@ -185,7 +184,7 @@ class Drive(Generic[T]):
             asyncio.isfuture(waits_for)
             and waits_for._asyncio_future_blocking
             and waits_for.get_loop() is self._loop
-            and waits_for is not self.task
+            and waits_for is not self._task
         )
 
     def _wake(self, _done: object = None) -> None:
@@ -201,8 +200,8 @@ class Drive(Generic[T]):
             self._grace_timer = self._loop.call_later(self._grace, self._abandon)
 
     def _cancel_from_outside(self) -> None:
-        assert self.task is not None
-        requests = self.task.cancelling()
+        assert self._task is not None
+        requests = self._task.cancelling()
         if requests <= self._level:  # the one before has been taken back
             self._level = 0
         self._forget_if_dealt_with()

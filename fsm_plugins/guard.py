@@ -58,7 +58,7 @@ class Flight:
         cause: why it must fail, once somebody has said so; the first cause counts.
         drive: its hook, while that waits.
         health: what a health check came to.
-        task: who makes the health check.
+        task: who makes the call, once that has had to wait.
     """
 
     __slots__ = ("_alarm", "_waiting", "cause", "drive", "health", "task", "trigger")
@@ -291,6 +291,12 @@ class Guard:
             self.flight = Flight(self.flight)
         return self.flight
 
+    def _hold(self) -> Flight:
+        """Return the call under way, which has to wait now, as `take_flight` does, and note who makes it."""
+        flight = self.take_flight()
+        flight.task = asyncio.current_task()
+        return flight
+
     def _admit(self, trigger: str) -> Admission:
         """Let the callbacks and conditions of the machine have their say. Raises InvalidState if they refuse."""
         admission = self._machine.admit(trigger, self.plugin)
@@ -318,8 +324,9 @@ class Guard:
         task = asyncio.current_task()
         if self._health is not None and self._health.task is task:
             return True
-        if isinstance(self.flight, Flight):
-            return self.flight.drive is not None and self.flight.drive.task is task
+        caller = self.flight.task if isinstance(self.flight, Flight) else None
+        if caller is not None:
+            return caller is task
         # A call that has not had to wait yet: nobody else can be at it, unless eager tasks may be.
         return self.flight is not None and asyncio.get_running_loop().get_task_factory() is None
 
@@ -344,7 +351,7 @@ class Guard:
         self, trigger: str, coroutine: Coroutine[object, object, object], waits_for: object, seconds: float
     ) -> None:
         """Carry on a hook that waits. Raises _Failure if it was cancelled or late, and what it raised itself."""
-        flight = self.take_flight()
+        flight = self._hold()
         drive = flight.drive = Drive(coroutine, self.deadlines.grace)
         if flight.cause is not None:
             drive.interrupt()
@@ -479,7 +486,7 @@ class Guard:
 
         if ports and self.workers and cancelled is None and move.source not in self.lifecycle.failures:
             inputs = [port for port in ports if isinstance(port, Receiver) and port.producers_gone and not port.closed]
-            late, cancelled = await drain(inputs, self.workers, until, self.take_flight().alarm())
+            late, cancelled = await drain(inputs, self.workers, until, self._hold().alarm())
             if late:
                 left = sum(len(port) for port in inputs)
                 undrained = DeadlineExceeded(name, trigger, seconds, f"its inputs, with {left} messages left in them")
@@ -490,7 +497,7 @@ class Guard:
         except BaseException as error:
             problems.append(error if isinstance(error, _Failure) else self._failure(trigger, error))
         if self.workers:
-            self.take_flight()
+            self._hold()
             closed, cancelled_again = await end_workers(self.workers, until, grace)
             cancelled = cancelled or cancelled_again
             self.workers = _NO_WORKERS
@@ -564,7 +571,7 @@ class Guard:
         """Interrupt a health check under way, so that one hook runs at a time; returns a cancellation met meanwhile."""
         flight, cancelled = self._health, None
         assert flight is not None
-        self.take_flight()
+        self._hold()
         flight.interrupt(PluginError(f"{self.in_flight} comes first"))
         while self._health is flight:
             try:

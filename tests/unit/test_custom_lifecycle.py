@@ -257,7 +257,8 @@ def test_conditions_refuse_and_callbacks_are_called_around_the_commit() -> None:
         arc.prepare = [lambda: log.append("prepare")]
         arc.add_callback("before", lambda: log.append(f"before in {plugin.state}"))
         arc.add_callback("after", lambda: log.append(f"after in {plugin.state}"))
-        machine.get_state("running").add_callback("enter", lambda: log.append("enter"))
+        machine.get_state("initialized").add_callback("exit", lambda: log.append(f"exit in {plugin.state}"))
+        machine.get_state("running").add_callback("enter", lambda: log.append(f"enter in {plugin.state}"))
         arc.conditions = [Condition(lambda: allowed[0])]
         plugin: Plugin = cls()
         await plugin.init()
@@ -267,7 +268,13 @@ def test_conditions_refuse_and_callbacks_are_called_around_the_commit() -> None:
         log.clear()
         allowed[0] = True
         await plugin.start()
-        assert log == ["prepare", "before in initialized", "enter", "after in running"]
+        assert log == [
+            "prepare",
+            "before in initialized",
+            "exit in initialized",
+            "enter in running",
+            "after in running",
+        ]
 
     run(main)
 

@@ -106,15 +106,16 @@ def test_what_looks_like_a_future_is_one() -> None:
 
 @pytest.mark.parametrize("kind", ["coroutine of a generator", "future", "awaitable"])
 def test_hooks_may_return_whatever_can_be_awaited(kind: str) -> None:
-    """Also the coroutines that are generators."""
-
-    @types.coroutine
-    def generator(_self: Plugin) -> Iterator[None]:
-        yield
+    """Also the coroutines that are generators; and it is awaited."""
 
     async def main() -> None:
-        done = asyncio.get_running_loop().create_future()
-        done.set_result(None)
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        loop.call_later(2, done.set_result, None)
+
+        @types.coroutine
+        def generator(_self: Plugin) -> Iterator[None]:
+            yield from done
 
         class Awaitable:
             def __await__(self) -> Generator[Any, Any, Any]:
@@ -124,6 +125,7 @@ def test_hooks_may_return_whatever_can_be_awaited(kind: str) -> None:
         plugin = with_hook(hooks[kind])
         await plugin.init()
         assert plugin.state == "initialized"
+        assert loop.time() == 2
 
     run(main)
 
@@ -217,10 +219,33 @@ def test_a_hook_that_cleans_up_is_not_told_again(first: float) -> None:
         for _ in range(2):
             with contextlib.suppress(InvalidState):
                 await plugin.fail(OSError("watchdog"))
+                assert str(plugin.failure) == "watchdog"
+            assert plugin.state == "failed"
         await asyncio.wait([call])
         assert isinstance(call.exception(), HookFailed)
         assert vars(plugin)["clean"]
         assert asyncio.get_running_loop().time() == pytest.approx(min(first, 5) + 0.9)
+
+    run(main)
+
+
+@pytest.mark.parametrize("first", [None, 1.0])
+def test_a_hook_may_fail_its_own_plugin(first: float | None) -> None:
+    """It is cancelled where it does so, at once, and the caller gets the cause."""
+
+    async def give_up(self: Plugin) -> None:
+        if first:
+            await asyncio.sleep(first)
+        await self.fail(OSError("hopeless"))
+        raise AssertionError("not reached")
+
+    async def main() -> None:
+        plugin = with_hook(give_up)
+        with pytest.raises(HookFailed) as failed:
+            await plugin.init()
+        assert failed.value.__cause__ is plugin.failure
+        assert str(plugin.failure) == "hopeless"
+        assert asyncio.get_running_loop().time() == (first or 0)
 
     run(main)
 

@@ -418,6 +418,34 @@ def test_inputs_are_not_drained_while_a_producer_lives_or_after_a_failure() -> N
     run(main)
 
 
+def test_a_failed_plugin_is_not_drained_by_workers_that_are_slow_to_end() -> None:
+    """Its stop hook runs at once, and they are waited for after that."""
+    times: list[float] = []
+
+    class Slow(Reader):
+        async def _read(self) -> None:
+            try:
+                await super()._read()
+            finally:
+                await asyncio.sleep(3)
+
+        async def on_stop(self) -> None:
+            times.append(asyncio.get_running_loop().time())
+
+    async def main() -> None:
+        sender, port = numbers(1, 2, 3)
+        plugin = Slow(port, 1.0)
+        await running(plugin)
+        sender.close()
+        await asyncio.sleep(0)
+        await plugin.fail(ValueError("x"))
+        await plugin.stop()
+        assert times == [0]
+        assert asyncio.get_running_loop().time() == 3
+
+    run(main)
+
+
 def test_a_drain_ends_with_the_last_worker_and_leaves_no_task() -> None:
     """A worker that returns early leaves nobody to read; the stop does not wait for its deadline."""
 
