@@ -65,8 +65,8 @@ class _Dot:
         return f"_in_{self.words[id]}" if id in self.groups else self.words[id]
 
     def _clip(self, attribute: str, id: str, other: str | None = None) -> list[str]:  # noqa: A002
-        """End an edge at the border of a group, unless its other end is inside: Graphviz cannot clip that one."""
-        around = self.diagram.find(other).group if other is not None else None
+        """End an edge at the border of a group, unless its other end is not outside: Graphviz cannot clip that one."""
+        around = other
         while around is not None and around != id:
             around = self.diagram.find(around).group
         return [f"{attribute}=cluster_{self.words[id]}"] if id in self.groups and around is None else []
