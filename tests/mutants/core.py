@@ -585,12 +585,6 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "            and waits_for.get_loop() is self._loop\n",
         "",
     ),
-    (
-        "the result of a wait is lost when it failed",
-        _DRIVING,
-        ("                except BaseException as raised:\n                    error = raised\n        else:"),
-        ("                except BaseException:\n                    error = None\n        else:"),
-    ),
     # Health.
     (
         "a health check moves the plugin",

@@ -200,6 +200,24 @@ async def _swallows(_self: Plugin) -> None:
             await asyncio.sleep(0)
 
 
+def test_a_hook_that_timed_out_by_itself_is_not_abandoned() -> None:
+    """A cancellation that it arranged and dealt with is its own business, however long it goes on after that."""
+
+    async def hook(_self: Plugin) -> None:
+        for _ in range(3):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await asyncio.sleep(99)
+        await asyncio.sleep(3)
+
+    async def main() -> None:
+        plugin = with_hook(hook)
+        await plugin.init()
+        assert (plugin.state, asyncio.get_running_loop().time()) == ("initialized", 4.5)
+
+    run(main)
+
+
 async def _cleans_up(self: Plugin) -> None:
     try:
         await asyncio.sleep(99)

@@ -239,6 +239,30 @@ def test_events_stay_in_order_when_listeners_start_eager_tasks(dest: str) -> Non
         runner.run(main())
 
 
+def test_what_a_listener_causes_at_once_is_told_later() -> None:
+    """When everybody has heard of what it is told of; so all hear the same story."""
+
+    async def main() -> None:
+        plugin = Idle()
+        registry = PluginRegistry()
+        registry.register(plugin)
+        heard: list[tuple[int, str]] = []
+
+        def stop_it(event: TransitionEvent) -> None:
+            if event.dest == "running":
+                with pytest.raises(StopIteration):  # the whole call, without a wait
+                    plugin.stop().send(None)
+
+        registry.subscribe(lambda event: heard.append((1, event.dest)))
+        registry.subscribe(stop_it)
+        registry.subscribe(lambda event: heard.append((2, event.dest)))
+        await plugin.init()
+        await plugin.start()
+        assert heard == [(n, dest) for dest in ("initialized", "running", "stopped") for n in (1, 2)]
+
+    run(main)
+
+
 async def function(event: TransitionEvent) -> None: ...
 
 

@@ -464,16 +464,57 @@ def test_a_drain_ends_with_the_last_worker_and_leaves_no_task() -> None:
 
 
 def test_a_drain_that_takes_too_long_is_told() -> None:
-    """With what was left; and the plugin is released all the same."""
+    """With what was left; and the plugin is released all the same: hook and workers have the grace period."""
+    released: list[float] = []
+
+    class Releasing(Reader):
+        async def _read(self) -> None:
+            try:
+                await super()._read()
+            finally:
+                await asyncio.sleep(0.7)
+                released.append(asyncio.get_running_loop().time())
+
+        async def on_stop(self) -> None:
+            await asyncio.sleep(0.5)
+            released.append(asyncio.get_running_loop().time())
 
     async def main() -> None:
         sender, port = numbers(1, 2, 3)
-        plugin = Reader(port, 2.0)
+        plugin = Releasing(port, 2.0)
         await running(plugin)
         sender.close()
         with pytest.raises(DeadlineExceeded, match="waiting at its inputs, with 0 messages left in them"):
             await plugin.stop()
         assert plugin.got == [1, 2]
+        assert released == [5.5, 6.2]
+        assert port.closed
+        assert not left()
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["cancel", "fail"])
+def test_a_drain_ends_when_the_stop_is_cancelled_or_failed(how: str) -> None:
+    """At once, and the rest of the stop is done; its caller gets what ended it."""
+
+    async def main() -> None:
+        sender, port = numbers(1, 2, 3)
+        plugin = Reader(port, 1.0)
+        await running(plugin)
+        sender.close()
+        stop = asyncio.create_task(plugin.fire("stop"))
+        await asyncio.sleep(1.5)
+        if how == "cancel":
+            stop.cancel()
+        else:
+            await plugin.fail(OSError("hurry"))
+        await asyncio.wait([stop])
+        assert asyncio.get_running_loop().time() == 1.5
+        assert stop.cancelled() == (how == "cancel")
+        assert how == "cancel" or isinstance(stop.exception(), HookFailed)
+        assert plugin.state == "failed"
+        assert plugin.got == [1]
         assert port.closed
         assert not left()
 
