@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from abc import abstractmethod
 from collections import deque
 from itertools import repeat
 from typing import Any, Generic, Self, TypeVar
@@ -158,9 +159,9 @@ class _Handle:
         """Whether this handle was closed."""
         return self._closed
 
+    @abstractmethod
     def close(self) -> None:
         """Close this handle. To close it again does nothing."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         """Return how many messages are queued; also after closing, when it says what was left undelivered."""

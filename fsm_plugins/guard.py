@@ -22,13 +22,14 @@ from typing import Any, Final, TypeVar, cast
 from fsm_plugins.channels import Receiver
 from fsm_plugins.driving import Drive, Worker
 from fsm_plugins.errors import DeadlineExceeded, HookFailed, InvalidState, PluginError, UnknownTrigger
+from fsm_plugins.flight import Flight
 from fsm_plugins.lifecycle import FAIL, Hub, Lifecycle, Move, State, TransitionEvent
 from fsm_plugins.lifecycle.machine import Admission, Model
 from fsm_plugins.metadata import Deadlines, HealthStatus, PluginInfo
 from fsm_plugins.ports import handles
 from fsm_plugins.resting import drain, end_workers
 
-__all__ = ["Flight", "Guard", "describe"]
+__all__ = ["Guard", "describe"]
 
 logger = logging.getLogger("fsm_plugins")
 
@@ -48,57 +49,6 @@ def describe(error: BaseException) -> str:
     """
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-class Flight:
-    """A call under way that others can wait for and interrupt.
-
-    Attributes:
-        trigger: what was called.
-        cause: why it must fail, once somebody has said so; the first cause counts.
-        drive: its hook, while that waits.
-        health: what a health check came to.
-        task: who makes the call, once that has had to wait.
-    """
-
-    __slots__ = ("_alarm", "_waiting", "cause", "drive", "health", "task", "trigger")
-
-    def __init__(self, trigger: str) -> None:
-        self.trigger = trigger
-        self.cause: BaseException | None = None
-        self.drive: Drive[object] | None = None
-        self.health: HealthStatus | None = None
-        self.task: asyncio.Task[object] | None = None
-        self._waiting: list[asyncio.Future[None]] = []
-        self._alarm: asyncio.Future[None] | None = None
-
-    def interrupt(self, cause: BaseException) -> None:
-        """Cancel what the call waits for, so that it ends soon, and fails with ``cause``."""
-        if self.cause is None:
-            self.cause = cause
-        if self.drive is not None:
-            self.drive.interrupt()
-        if self._alarm is not None and not self._alarm.done():
-            self._alarm.set_result(None)
-
-    def alarm(self) -> asyncio.Future[None]:
-        """Return a future that is done once the call is interrupted."""
-        self._alarm = asyncio.get_running_loop().create_future()
-        if self.cause is not None:
-            self._alarm.set_result(None)
-        return self._alarm
-
-    async def ended(self) -> None:
-        """Wait until the call is over."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
-
-    def end(self) -> None:
-        """Let those go on who wait for the end."""
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
 
 
 class _Failure(BaseException):

@@ -17,7 +17,8 @@ from importlib import import_module
 from typing import NamedTuple
 
 from fsm_plugins.errors import Abandoned, AlreadyRegistered, HookFailed, NotFound, PluginError, RegistryBusy, StopFailed
-from fsm_plugins.guard import Flight, describe
+from fsm_plugins.flight import Ending, Flight
+from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import INIT, START, STOP, Hub, Listener, State
 from fsm_plugins.metadata import HealthStatus, PluginInfo
 from fsm_plugins.plugin import Plugin
@@ -35,7 +36,7 @@ class PluginHealth(NamedTuple):
     status: HealthStatus
 
 
-class _Walk:
+class _Walk(Ending):
     """A bulk call under way.
 
     Attributes:
@@ -47,28 +48,16 @@ class _Walk:
         urgent: what its caller must get once all is done, such as a cancellation.
     """
 
-    __slots__ = ("_waiting", "call", "current", "ending", "problems", "task", "urgent")
+    __slots__ = ("call", "current", "ending", "problems", "task", "urgent")
 
     def __init__(self, call: str) -> None:
+        super().__init__()
         self.call = call
         self.task = asyncio.current_task()
         self.current: Plugin | None = None
         self.ending = False
         self.problems: builtins.list[PluginError] = []
         self.urgent: BaseException | None = None
-        self._waiting: builtins.list[asyncio.Future[None]] = []
-
-    async def ended(self) -> None:
-        """Wait until the walk is over."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
-
-    def end(self) -> None:
-        """Let those go on who wait for the end."""
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
 
 
 class PluginRegistry:

@@ -253,7 +253,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ),
     (
         "an interrupted hook is not cancelled",
-        _GUARD,
+        "fsm_plugins/flight.py",
         ("        if self.drive is not None:\n            self.drive.interrupt()\n"),
         "",
     ),
