@@ -1,0 +1,1 @@
+"""A security monitor of four plugins, each of which can be used alone."""
