@@ -31,6 +31,10 @@ class Injected(OSError):
     """What is raised at an await, unless the walk names something else."""
 
 
+class Told(RuntimeError):
+    """Why a plugin fails that is told to fail."""
+
+
 @frozen
 class Fault:
     """What happens to a hook where it gives way to the loop for the ``at``-th time."""
@@ -86,6 +90,11 @@ class _Record:
     swallowed: bool = False
 
 
+def _retrieve(future: asyncio.Future[object]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
 @types.coroutine
 def _stepped(
     coroutine: Coroutine[Any, Any, Any], call: str, record: _Record
@@ -119,6 +128,7 @@ def _stepped(
             else:
                 if asyncio.isfuture(waits_for):
                     waits_for._asyncio_future_blocking = False
+                    waits_for.add_done_callback(_retrieve)  # the hook will not: it was told something else
                     waits_for.cancel()
                 if fault.error == "TimeoutError":  # a deadline: cancelled, but not by the caller
                     cancelled = True
@@ -209,12 +219,20 @@ class Walk:
         self.found: set[str] = set()
         self.record = _Record()
         self.faulted = False
+        self.rested = False
         self.called: list[str] = []
         self.generators: list[object] = []
+        self.unfinished: Plugin | None = None
+        self.dropped: list[bool] = []  # generators that were collected, and whether that was at rest
 
     @property
     def awaits(self) -> Mapping[str, int]:
         return self.record.awaits
+
+    def forget(self) -> None:
+        """Let go of what keeps the plugin alive, so that it is collected now, and not in somebody else's walk."""
+        self.generators.clear()
+        self.record.raised.clear()
 
     async def run(self, here: World) -> None:
         loop = asyncio.get_running_loop()
@@ -223,7 +241,7 @@ class Walk:
         assert first_iteration is not None and finalizer is not None
 
         def dropped(generator: Any) -> None:  # called only for those that were begun and never ended
-            self.found.add("leak-async-generator")
+            self.dropped.append(self.rested)
             finalizer(generator)
 
         def begun(generator: Any) -> None:
@@ -231,7 +249,6 @@ class Walk:
             first_iteration(generator)
 
         sys.set_asyncgen_hooks(begun, dropped)
-        await loop.run_in_executor(None, int)  # so that its thread is there
         before, tasks = Look(), asyncio.all_tasks()
         plugin, ends = self.specimen.wire()
         for step in self.steps:
@@ -244,14 +261,24 @@ class Walk:
         if self.rest:
             await self._bring_to_rest(plugin)
         await self._settle(before, tasks)
-        if self._resting(plugin):
+        self.rested = self._resting(plugin)
+        if self.rested:
+            self.found |= self._left(before, tasks)
             self._look_at(plugin, ends)
+            if self.dropped:
+                self.found.add("leak-async-generator")
+            if any(here.temporary.iterdir()):
+                self.found.add("leak-temporary-file")
             await self._look_for_activity(plugin)
         elif self.steps[-1].call == "stop" and self.steps[-1].fault is None:
             self.found.add("not-at-rest")
-        self.found |= self._left(before, tasks) if self._resting(plugin) else set()
-        if self._resting(plugin) and any(here.temporary.iterdir()):
-            self.found.add("leak-temporary-file")
+        self.unfinished = None if self.rested else plugin
+
+    async def clean_up(self) -> None:
+        """Stop a plugin that the walk left running, without judging it."""
+        if self.unfinished is not None:
+            await self._bring_to_rest(self.unfinished)
+            self.unfinished = None
 
     def _resting(self, plugin: Plugin) -> bool:
         return plugin.state in type(plugin).lifecycle.rest
@@ -259,6 +286,9 @@ class Walk:
     def _noticed(self, _loop: object, context: Mapping[str, Any]) -> None:
         if "never retrieved" in context["message"]:
             self.found.add("unretrieved-exception")
+        elif "was destroyed" in context["message"]:  # a task that nobody can reach any more
+            if self.rested:
+                self.found.add("leak-task")
         elif "asynchronous generator" not in context["message"]:
             self.found.add("hook-raises")
 
@@ -290,7 +320,7 @@ class Walk:
             if call == "health_check":
                 self._judge_health(await plugin.health_check(), known)
             elif call == "fail":
-                await plugin.fail(RuntimeError("the one who runs it says so"))
+                await plugin.fail(Told("by the one who runs it"))
             else:
                 await plugin.fire(call)
         except InvalidState:
@@ -312,7 +342,7 @@ class Walk:
     def _judge(self, call: str, error: BaseException, again: bool) -> None:
         if isinstance(error, DeadlineExceeded) and error.abandoned:
             self.found.add("cancellation-swallowed")
-        if self.record.injected:
+        if self.record.injected or isinstance(error.__cause__, Told):
             return
         self.found.add("hook-hangs" if isinstance(error, DeadlineExceeded) else "hook-raises")
         if call == "stop" and (self.faulted or "fail" in self.called):
@@ -343,7 +373,7 @@ class Walk:
     async def _look_for_activity(self, plugin: Plugin) -> None:
         """Whether something goes on in a plugin that has stopped."""
         before = _visible(plugin)
-        await asyncio.sleep(10 if isinstance(asyncio.get_running_loop(), VirtualClockLoop) else 0.02)
+        await asyncio.sleep(10 if isinstance(asyncio.get_running_loop(), VirtualClockLoop) else 0.005)
         if _visible(plugin) != before:
             self.found.add("not-at-rest")
 
@@ -390,10 +420,17 @@ def observe(
         loop = None if real or specimen.clock == "real" else VirtualClockLoop
         with asyncio.Runner(loop_factory=loop) as runner:
             runner.run(one.run(here))
-            one.generators.clear()
+            one.forget()
             here.collect()  # while there is a loop that can be told of it
             runner.run(asyncio.sleep(0))
-        found = frozenset(one.found | here.collect())
+            if any(one.dropped):
+                one.found.add("leak-async-generator")
+            found = frozenset(one.found | here.found)
+            runner.run(one.clean_up())
+        if one.rested:
+            found |= one.found | here.collect()
+    if specimen.reset is not None:
+        specimen.reset()
     return found, one.awaits
 
 

@@ -5,6 +5,7 @@ Two looks are compared. Linux only, where ``/proc`` tells.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -29,6 +30,9 @@ pause: Final = time.sleep  # the real one, also where it is watched
 # Idle threads of the default executor are kept on purpose, and belong to the loop. A `waitpid` thread ends with its
 # child, and the child is what counts.
 _HARMLESS: Final = ("asyncio_", "waitpid-")
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in "SIGINT SIGTERM SIGHUP SIGUSR1 SIGUSR2 SIGALRM SIGCHLD SIGPIPE".split()
+)
 _CALLS_THAT_BLOCK: Final = ("time.sleep", "subprocess.run", "socket.create_connection")
 _WARNINGS: Final = {
     "was never awaited": "never-awaited",
@@ -60,7 +64,7 @@ def _children() -> frozenset[int]:
 
 
 def _handlers() -> dict[int, object]:
-    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+    return {number: signal.getsignal(number) for number in _SIGNALS}
 
 
 @frozen
@@ -119,7 +123,7 @@ def _blocked(world: World, name: str, real: Callable[..., Any]) -> Callable[...,
     """Return what stands in for a call that blocks: it notes a call from an event loop, and fails it at once."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        loop = sys.modules["asyncio.events"]._get_running_loop()
+        loop = asyncio._get_running_loop()
         if loop is None:
             return real(*args, **kwargs)
         world.found.add("blocking-call")

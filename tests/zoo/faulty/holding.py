@@ -231,6 +231,38 @@ class BindsThenAnnounces(Plugin):
         return HealthStatus.healthy() if self.socket is not None else HealthStatus.unhealthy("not bound")
 
 
+class ServesAtOnce(Plugin):
+    """The server as every tutorial makes it. ``start_server`` listens, then gives way once more before it returns.
+
+    Who is cancelled there has a server that nobody knows of. Popular because it is the documented way.
+    """
+
+    info = PluginInfo("serves-at-once", "1.0.0", "Answers whoever connects")
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
+        self.server: asyncio.Server | None = None
+        self.answered = 0
+
+    async def on_start(self) -> None:
+        self.server = await asyncio.start_server(self._answer, self.host, 0)
+
+    async def on_stop(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            await self.server.wait_closed()
+            self.server = None
+
+    async def on_health_check(self) -> HealthStatus:
+        serving = self.server is not None and self.server.is_serving()
+        return HealthStatus.healthy() if serving else HealthStatus.unhealthy("nobody listens")
+
+    async def _answer(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello\n")
+        self.answered += 1
+        writer.close()
+
+
 class TerminatesAndHopes(Plugin):
     """Tells its child to end and does not wait: a zombie at best. Popular with ``Popen.terminate``."""
 
@@ -430,6 +462,14 @@ FAULTY = [
         layer="L2",
         shortest="init -> start[OSError at await 1] -> stop",
         why="the socket is stored when it has been announced, and that failed",
+        clock="real",
+    ),
+    Specimen(
+        ServesAtOnce,
+        slug=("leak-socket", "leak-fd"),
+        layer="L2",
+        shortest="init -> start[CancelledError at await 2] -> stop",
+        why="start_server is cancelled when it listens and has not returned yet",
         clock="real",
     ),
     Specimen(

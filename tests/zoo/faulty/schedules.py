@@ -39,7 +39,8 @@ class Reconnects(Plugin):
         if self.link is not None:
             self.link.open = False
             self.link = None
-        await asyncio.sleep(0)  # let the other side know
+        for _ in range(2):  # say goodbye, and wait for the answer
+            await asyncio.sleep(0)
 
     async def _keep_up(self) -> None:
         while True:
@@ -47,7 +48,8 @@ class Reconnects(Plugin):
                 await asyncio.sleep(0)  # shake hands; meanwhile it may have been stopped
                 self.link = Link()
                 self.made.append(self.link)
-            await asyncio.sleep(0)
+            for _ in range(4):  # look again in a while
+                await asyncio.sleep(0)
 
 
 class LosesCounts(Plugin):
