@@ -16,21 +16,24 @@ Layer: TypeAlias = Literal["L0", "L1", "L2", "L4"]
 Clock: TypeAlias = Literal["either", "real"]
 Ends: TypeAlias = Mapping[str, Sender[Any] | Receiver[Any]]
 
-STATIC: Final = frozenset(
-    "unreachable-state dead-end no-way-to-rest unreachable-arc hook-signature port-problem blocking-call".split()
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+STATIC: Final = _words(
+    "unreachable-state dead-end no-way-to-rest unreachable-arc hook-signature port-problem blocking-call"
 )
-SEQUENCES: Final = frozenset(
-    "hook-raises hook-hangs illegal-call-has-effect invariant-broken second-run-fails not-at-rest".split()
+SEQUENCES: Final = _words(
+    "hook-raises hook-hangs illegal-call-has-effect invariant-broken second-run-fails not-at-rest"
 )
-FAULTS: Final = frozenset(
-    (
-        "leak-task leak-async-generator leak-thread leak-fd leak-socket leak-process leak-channel-end "
-        "leak-temporary-file never-awaited unretrieved-exception signal-handler-left environment-changed "
-        "working-directory-changed cancellation-swallowed stop-after-fault-fails lock-held health-check-raises "
-        "message-lost double-release"
-    ).split()
+FAULTS: Final = _words(
+    "leak-task leak-async-generator leak-thread leak-fd leak-socket leak-process leak-channel-end "
+    "leak-temporary-file never-awaited unretrieved-exception signal-handler-left environment-changed "
+    "working-directory-changed cancellation-swallowed stop-after-fault-fails lock-held health-check-raises "
+    "message-lost double-release"
 )
-SCHEDULES: Final = frozenset("not-linearizable deadlock race uncontrolled".split())
+SCHEDULES: Final = _words("not-linearizable deadlock race uncontrolled")
 SLUGS: Final = STATIC | SEQUENCES | FAULTS | SCHEDULES
 
 
@@ -49,8 +52,8 @@ class Specimen:
 
     The shortest counterexample is written as a walk: calls with `` -> `` between them. After each call the event loop
     runs until nothing is ready. ``start[CancelledError at await 2]`` is a call whose caller is cancelled where the hook
-    gives way to the loop for the second time; with any other exception it is raised there. ``new`` throws the plugin away
-    and makes another one. ``a || b`` are two calls at the same time.
+    gives way to the loop for the second time; any other exception is raised there. ``new`` throws the plugin away and
+    makes another one. ``a || b`` are two calls at the same time.
 
     Attributes:
         factory: the class, or a function that makes the plugin; it takes ports by keyword.

@@ -1,4 +1,4 @@
-"""The zoo is what it says: each mistake shows as it is documented, and what is called correct stands up to everything."""
+"""The zoo is what it says: each mistake shows as it is documented, and what is called correct stands up to anything."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def named(specimen: Specimen) -> str:
     return specimen.factory.__name__
 
 
-def shows(specimen: Specimen, walk: str, **how: int) -> bool:
+def shows(specimen: Specimen, walk: str, turns: int = 12) -> bool:
     """Whether ``walk`` shows one of the mistakes that the specimen has."""
-    return bool(observe(specimen, walk, **how)[0] & set(specimen.slug))
+    return bool(observe(specimen, walk, turns=turns)[0] & set(specimen.slug))
 
 
 # The census.
@@ -76,7 +76,7 @@ def test_the_documented_walk_shows_the_mistake(specimen: Specimen) -> None:
 
 @pytest.mark.parametrize("specimen", [one for one in BY_CALLING if one.clock == "either"], ids=named)
 def test_no_shorter_walk_shows_the_mistake(specimen: Specimen) -> None:
-    """Neither one that is the same without its fault, nor any that is legal and has a call less, with at most one fault."""
+    """Neither the same one without its fault, nor any legal one with fewer calls, with or without a fault."""
     walks = set(shorter(specimen))
     if "[" in specimen.shortest:
         walks.add(" -> ".join(step.call for step in parse(specimen.shortest)))
@@ -127,8 +127,8 @@ def test_chance_cannot_be_controlled() -> None:
 # What is right with the correct ones.
 
 
-def spotless(specimen: Specimen, walk: str, **how: float) -> None:
-    found, _ = observe(specimen, walk, rest=True, **how)  # type: ignore[arg-type]
+def spotless(specimen: Specimen, walk: str, *, turns: int = 12, work: float = 0.0) -> None:
+    found, _ = observe(specimen, walk, turns=turns, work=work, rest=True)
     assert not found, f"{specimen.name}: {walk}"
 
 

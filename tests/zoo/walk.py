@@ -96,9 +96,7 @@ def _retrieve(future: asyncio.Future[object]) -> None:
 
 
 @types.coroutine
-def _stepped(
-    coroutine: Coroutine[Any, Any, Any], call: str, record: _Record
-) -> Generator[object, None, object]:
+def _stepped(coroutine: Coroutine[Any, Any, Any], call: str, record: _Record) -> Generator[object, None, object]:
     """Run a hook step by step, with the fault of this step in it."""
     fault, record.fault = record.fault, None
     error: BaseException | None = None
@@ -195,7 +193,9 @@ def _as_tuple(slots: str | tuple[str, ...]) -> tuple[str, ...]:
 def _held_locks(plugin: Plugin) -> bool:
     """Whether a lock that the plugin, its class or its module has is held."""
     cls = type(plugin)
-    places = [vars(one) for one in cls.__mro__ if one.__module__ == cls.__module__] + [vars(sys.modules[cls.__module__])]
+    places = [vars(one) for one in cls.__mro__ if one.__module__ == cls.__module__] + [
+        vars(sys.modules[cls.__module__])
+    ]
     values = [getattr(plugin, name, None) for name in _visible(plugin)]
     values += [value for place in places for value in place.values()]
     kinds = (asyncio.Lock, type(threading.Lock()))
@@ -335,9 +335,11 @@ class Walk:
     def _judge_health(self, status: HealthStatus, known: int) -> None:
         if "no answer within" in status.reason:
             self.found.add("hook-hangs")
-        elif len(self.record.raised) > known and not self.record.injected:
-            if not isinstance(self.record.raised[-1][1], asyncio.CancelledError):  # a call that came first
-                self.found.add("health-check-raises")
+            return
+        raised = [error for call, error in self.record.raised[known:] if call == "health_check"]
+        # It is cancelled by a call that comes first.
+        if raised and not self.record.injected and not isinstance(raised[-1], asyncio.CancelledError):
+            self.found.add("health-check-raises")
 
     def _judge(self, call: str, error: BaseException, again: bool) -> None:
         if isinstance(error, DeadlineExceeded) and error.abandoned:
@@ -373,7 +375,7 @@ class Walk:
     async def _look_for_activity(self, plugin: Plugin) -> None:
         """Whether something goes on in a plugin that has stopped."""
         before = _visible(plugin)
-        await asyncio.sleep(10 if isinstance(asyncio.get_running_loop(), VirtualClockLoop) else 0.005)
+        await asyncio.sleep(10 if isinstance(asyncio.get_running_loop(), VirtualClockLoop) else 0.002)
         if _visible(plugin) != before:
             self.found.add("not-at-rest")
 

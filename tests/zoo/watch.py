@@ -9,14 +9,14 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -30,10 +30,11 @@ pause: Final = time.sleep  # the real one, also where it is watched
 # Idle threads of the default executor are kept on purpose, and belong to the loop. A `waitpid` thread ends with its
 # child, and the child is what counts.
 _HARMLESS: Final = ("asyncio_", "waitpid-")
-_SIGNALS: Final = tuple(
-    getattr(signal, name) for name in "SIGINT SIGTERM SIGHUP SIGUSR1 SIGUSR2 SIGALRM SIGCHLD SIGPIPE".split()
+_SIGNALS: Final = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1),
+    *(signal.SIGUSR2, signal.SIGALRM, signal.SIGCHLD, signal.SIGPIPE),
 )
-_CALLS_THAT_BLOCK: Final = ("time.sleep", "subprocess.run", "socket.create_connection")
+_CALLS_THAT_BLOCK: Final = ((time, "sleep"), (subprocess, "run"), (socket, "create_connection"))
 _WARNINGS: Final = {
     "was never awaited": "never-awaited",
     "unclosed <socket": "leak-socket",
@@ -127,7 +128,7 @@ def _blocked(world: World, name: str, real: Callable[..., Any]) -> Callable[...,
         if loop is None:
             return real(*args, **kwargs)
         world.found.add("blocking-call")
-        if name == "time.sleep":
+        if name == "sleep":
             return None
         raise OSError(f"{name} was called in a hook")
 
@@ -141,20 +142,14 @@ def world() -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="zoo-") as temporary, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         this = World(Path(temporary), caught=caught)
-        patches = [mock.patch.object(tempfile, "tempdir", temporary)]
-        for name in _CALLS_THAT_BLOCK:
-            module, _, function = name.rpartition(".")
-            real = getattr(sys.modules[module], function)
-            patches.append(mock.patch.object(sys.modules[module], function, _blocked(this, name, real)))
-        for patch in patches:
-            patch.start()
-        try:
+        with ExitStack() as patches:
+            patches.enter_context(mock.patch("tempfile.tempdir", temporary))
+            for module, name in _CALLS_THAT_BLOCK:
+                stand_in = _blocked(this, name, getattr(module, name))
+                patches.enter_context(mock.patch.object(module, name, new=stand_in))
             yield this
-        finally:
-            for patch in patches:
-                patch.stop()
-            _put_right(before)
-            gc.collect()
+        _put_right(before)
+        gc.collect()
 
 
 def _put_right(before: Look) -> None:
@@ -171,7 +166,3 @@ def _put_right(before: Look) -> None:
             os.waitpid(child, 0)
         except ChildProcessError:  # a thread of asyncio was faster
             continue
-
-
-# Looked up by name above; importing them here makes sure that they are there.
-assert subprocess.run is not None

@@ -30,13 +30,16 @@ class Scratch(Plugin):
     async def on_start(self) -> None:
         assert self.directory is not None
         for number in range(self.files):
-            Path(self.directory.name, str(number)).write_text("unpacked")
+            self._unpack(Path(self.directory.name, str(number)))
             await asyncio.sleep(0)
 
     async def on_stop(self) -> None:
         if self.directory is not None:
             self.directory.cleanup()
             self.directory = None
+
+    def _unpack(self, path: Path) -> None:
+        path.write_text("unpacked")
 
 
 class AppendLog(Plugin):
@@ -50,7 +53,7 @@ class AppendLog(Plugin):
         self.lines = 0
 
     async def on_init(self) -> None:
-        self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self.log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - on_stop closes it
 
     async def on_start(self) -> None:
         assert self.log is not None
@@ -84,18 +87,20 @@ class Tail(Plugin):
     offset: int = 0
 
     async def on_init(self) -> None:
-        if not os.path.exists(self.path):
-            raise FileNotFoundError(f"there is no file {self.path!r} to follow")
+        self._read()  # raises if there is no such file
 
     async def on_start(self) -> None:
         self.spawn(self._follow())
 
     async def _follow(self) -> None:
         while True:
-            with open(self.path, "rb") as file:  # noqa: ASYNC230 - a few bytes of a local file
-                file.seek(self.offset)
-                self.offset += len(file.read(4096))
+            self.offset += len(self._read())
             await asyncio.sleep(self.every)
+
+    def _read(self) -> bytes:
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return file.read(4096)
 
 
 class Copies(Plugin):
@@ -108,9 +113,9 @@ class Copies(Plugin):
         self.copied = 0
 
     async def on_init(self) -> None:
-        source = self.stack.enter_context(open(os.devnull, "rb"))  # noqa: ASYNC230 - opened once
+        source = self.stack.enter_context(open(os.devnull, "rb"))  # noqa: ASYNC230, SIM115 - once, and on the stack
         await asyncio.sleep(0)
-        target = self.stack.enter_context(tempfile.TemporaryFile())
+        target = self.stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - on the stack
         self.copied = target.write(source.read())
 
     async def on_stop(self) -> None:
@@ -167,7 +172,7 @@ class Pipe(Plugin):
 
 @define
 class AtomicWriter(Plugin):
-    """Writes to a scratch file and renames it; the scratch file goes in a ``finally``, and the result with the plugin."""
+    """Writes to a scratch file and renames it. The scratch file goes in a ``finally``, the result with the plugin."""
 
     info = PluginInfo("atomic-writer", "1.0.0", "Never leaves half a file")
     content: str = "state = 1\n"
@@ -182,16 +187,21 @@ class AtomicWriter(Plugin):
             os.replace(scratch, scratch + ".done")
             self.path = scratch + ".done"
         finally:
-            Path(scratch).unlink(missing_ok=True)
+            self._remove(scratch)
 
     async def on_stop(self) -> None:
         if self.path is not None:
-            Path(self.path).unlink(missing_ok=True)
+            self._remove(self.path)
             self.path = None
 
     async def on_health_check(self) -> HealthStatus:
-        there = self.path is not None and os.path.exists(self.path)
-        return HealthStatus.healthy() if there else HealthStatus.unhealthy("the file is gone")
+        return HealthStatus.healthy() if self._is_there() else HealthStatus.unhealthy("the file is gone")
+
+    def _is_there(self) -> bool:
+        return self.path is not None and os.path.exists(self.path)
+
+    def _remove(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
 
 
 CORRECT = [

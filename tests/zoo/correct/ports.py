@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from attrs import Factory, define, frozen
 
@@ -81,10 +82,8 @@ class FanIn(Plugin):
     async def _read(self, source: str) -> None:
         with self.merged.clone() as own:
             while not self.merged.closed:
-                try:
+                with suppress(ChannelFull, ChannelClosed):
                     own.try_send(source)
-                except (ChannelFull, ChannelClosed):
-                    pass
                 await asyncio.sleep(0.01)
 
 
@@ -163,10 +162,8 @@ class Tapped(Plugin):
         while True:
             self.ticks += 1
             if self.tap is not None and not self.tap.closed:
-                try:
+                with suppress(ChannelFull, ChannelClosed):  # a tap never holds up the work
                     self.tap.try_send(f"tick {self.ticks}")
-                except (ChannelFull, ChannelClosed):
-                    pass  # a tap never holds up the work
             await asyncio.sleep(1.0)
 
 
@@ -217,10 +214,8 @@ class Announcer(Plugin):
         await self.events.send("hello")
 
     async def on_stop(self) -> None:
-        try:
+        with suppress(ChannelFull, ChannelClosed):
             self.events.try_send("goodbye")
-        except (ChannelFull, ChannelClosed):
-            return
 
 
 class OwnClone(Plugin):

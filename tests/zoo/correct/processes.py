@@ -124,7 +124,7 @@ class KeepsChildAlive(Plugin):
             child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL)  # noqa: ASYNC220 - does not wait
             self.runs += 1
             try:
-                while child.poll() is None:
+                while child.poll() is None:  # noqa: ASYNC110 - nobody sets an event when a child ends
                     await asyncio.sleep(self.pause)
             finally:
                 if child.poll() is None:

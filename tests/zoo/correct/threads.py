@@ -42,7 +42,7 @@ class OwnThread(Plugin):
 
 
 class OwnExecutor(Plugin):
-    """An executor of its own for a library that is not thread-safe; shut down in a thread, more than once if need be."""
+    """An executor of its own for a library that is not thread-safe. To shut it down twice is no mistake."""
 
     info = PluginInfo("own-executor", "1.0.0", "Calls a library that wants one thread")
 
@@ -176,6 +176,5 @@ class Tally(Plugin):
 
 
 CORRECT = [
-    Specimen(cls, clock="real")
-    for cls in (OwnThread, OwnExecutor, SharedExecutor, Hashes, Postbox, Alarm, Tally)
+    Specimen(cls, clock="real") for cls in (OwnThread, OwnExecutor, SharedExecutor, Hashes, Postbox, Alarm, Tally)
 ]

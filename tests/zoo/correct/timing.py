@@ -111,7 +111,7 @@ class Watchdog(Plugin):
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
-        while (left := self.fed + self.patience - loop.time()) > 0:
+        while (left := self.fed + self.patience - loop.time()) > 0:  # noqa: ASYNC110 - it waits for time to pass
             await asyncio.sleep(left)
         await self.fail(TimeoutError("nobody has fed the watchdog"))
 

@@ -1,9 +1,10 @@
-"""Cancellation that is swallowed, locks that are kept through it, and a stop that cannot cope with a half-done start."""
+"""Cancellation that is swallowed, locks that are kept through it, and a stop that cannot cope with half a start."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from attrs import Factory, define
 
@@ -63,7 +64,8 @@ class RetriesEverything(Plugin):
         pause = 0.01
         for _ in range(self.attempts):
             try:
-                return await call()
+                await call()
+                return
             except BaseException:
                 await asyncio.sleep(pause)
                 pause *= 2
@@ -85,10 +87,8 @@ class IgnoresCancel(Plugin):
 
     async def _flush_often(self) -> None:
         while True:
-            try:
+            with suppress(asyncio.CancelledError):  # not before the buffer is flushed
                 await asyncio.sleep(1.0)
-            except asyncio.CancelledError:
-                pass  # not before the buffer is flushed
             self._flush()
 
     def _flush(self) -> None:

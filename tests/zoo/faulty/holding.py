@@ -324,7 +324,8 @@ class LeavesScratch(Plugin):
     async def on_start(self) -> None:
         with tempfile.NamedTemporaryFile("w", prefix="snapshot-", delete=False) as scratch:
             scratch.write("state = 1\n")
-        await self._verify(scratch.name)
+        await asyncio.sleep(0)  # let others go on, and then look whether it is all there
+        self.size = self._verify(scratch.name)
         self.snapshot = scratch.name
 
     async def on_stop(self) -> None:
@@ -332,9 +333,8 @@ class LeavesScratch(Plugin):
             os.unlink(self.snapshot)
             self.snapshot = None
 
-    async def _verify(self, path: str) -> None:
-        await asyncio.sleep(0)
-        self.size = os.path.getsize(path)
+    def _verify(self, path: str) -> int:
+        return os.path.getsize(path)
 
 
 class CallsWithoutAwait(Plugin):

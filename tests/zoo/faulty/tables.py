@@ -1,7 +1,7 @@
 """Mistakes in the table, the hooks' signatures and the ports, to be seen without a single call.
 
-A `Lifecycle` refuses tables that could strand a plugin. These get past it: by what is done to the machine afterwards, as
-in every code base where states were added over the years, or because the table is legal and yet not what was meant.
+A `Lifecycle` refuses tables that could strand a plugin. These get past it by what is done to the machine afterwards, as
+in every code base where states were added over the years.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Quarantining(Plugin):
     lifecycle = QUARANTINING
     devices: list[str] = Factory(lambda: ["cam-1", "cam-2"])
     isolated: list[str] = Factory(list)
+    polls: int = 0
 
     async def on_start(self) -> None:
         self.spawn(self._poll())
@@ -72,6 +73,7 @@ class Quarantining(Plugin):
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(5.0)
+            self.polls += 1
 
 
 UPGRADING = LIFECYCLE.extend(
