@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import field, frozen
@@ -35,6 +36,9 @@ FAULTS: Final = _words(
 )
 SCHEDULES: Final = _words("not-linearizable deadlock race uncontrolled")
 SLUGS: Final = STATIC | SEQUENCES | FAULTS | SCHEDULES
+
+
+_ports = cache(ports_of)  # looked up a thousand times
 
 
 def _several(slug: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -101,7 +105,7 @@ class Specimen:
         """
         own: dict[str, Sender[Any] | Receiver[Any]] = {}
         others: dict[str, Sender[Any] | Receiver[Any]] = {}
-        for port in ports_of(self.factory):
+        for port in _ports(self.factory):
             sender: Sender[Any]
             receiver: Receiver[Any]
             sender, receiver = channel(capacity)

@@ -24,7 +24,7 @@ from tests.zoo.watch import Look, World, pause, world
 __all__ = ["Fault", "Step", "Walk", "hooks_of", "observe", "parse", "static"]
 
 _STEP: Final = re.compile(r"(\w+)(?:\[(\w+) at await (\d+)\])?")
-_PATIENCE: Final = 0.4  # seconds that sockets, threads and processes are given to go away
+_PATIENCE: Final = 0.3  # seconds that sockets, threads and processes are given to go away
 
 
 class Injected(OSError):

@@ -6,8 +6,10 @@ Two looks are compared. Linux only, where ``/proc`` tells.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -135,25 +138,40 @@ def _blocked(world: World, name: str, real: Callable[..., Any]) -> Callable[...,
     return call
 
 
+@cache
+def _temporary() -> Path:
+    """Return the directory for temporary files, one for all worlds: to make and remove one takes longer than a walk."""
+    made = tempfile.mkdtemp(prefix="zoo-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
+
+
 @contextmanager
 def world() -> Iterator[World]:
     """Give a `World` of its own to the block: temporary files, warnings, blocking calls; put right what it changed."""
     before = Look()
-    with tempfile.TemporaryDirectory(prefix="zoo-") as temporary, warnings.catch_warnings(record=True) as caught:
+    temporary = _temporary()
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        this = World(Path(temporary), caught=caught)
+        this = World(temporary, caught=caught)
         with ExitStack() as patches:
-            patches.enter_context(mock.patch("tempfile.tempdir", temporary))
+            patches.enter_context(mock.patch("tempfile.tempdir", str(temporary)))
             for module, name in _CALLS_THAT_BLOCK:
                 stand_in = _blocked(this, name, getattr(module, name))
                 patches.enter_context(mock.patch.object(module, name, new=stand_in))
-            yield this
-        _put_right(before)
-        gc.collect()
+            try:
+                yield this
+            finally:
+                _put_right(before)
 
 
 def _put_right(before: Look) -> None:
     os.chdir(before.directory)
+    for left in _temporary().iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
     if os.environ != before.environment:
         os.environ.clear()
         os.environ.update(before.environment)
