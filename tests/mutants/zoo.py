@@ -213,9 +213,9 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         ("            await self.sessions[-1].close()\n            self.sessions.pop()\n"),
     ),
     (
-        "what a task does is not awaited",
+        "a task is not kept",
         _STRUCTURED,
-        ("        for child in self.children:\n            child.cancel()\n"),
+        "            self.children.add(child)\n",
         "",
     ),
     (
