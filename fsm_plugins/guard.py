@@ -106,7 +106,7 @@ class Guard:
         self.failure: BaseException | None = None
         self.flight: str | Flight | None = None
         self.workers = _NO_WORKERS
-        self.hub: Hub | None = None
+        self.hub: Hub[TransitionEvent] | None = None
         self._machine = lifecycle.machine
         self._moves = self._machine.moves
         self._health: Flight | None = None
