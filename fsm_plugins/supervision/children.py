@@ -6,8 +6,7 @@ import asyncio
 
 from attrs import Factory, define, frozen
 
-from fsm_plugins.errors import HookFailed, NotReady, PermanentError
-from fsm_plugins.flight import Ending
+from fsm_plugins.errors import ConfigError, HookFailed, NotReady, PermanentError
 from fsm_plugins.metadata import HealthStatus
 from fsm_plugins.supervision.policy import Backoff, Restart
 from fsm_plugins.supervision.tree import Node, Uptime
@@ -40,26 +39,25 @@ class ChildStatus:
     health: HealthStatus | None
 
 
-class Recovery(Ending):
+class Recovery:
     """Plugins that are stopped, and started again together.
 
     Attributes:
         pending: those that do not run again yet.
         due: when to start them, by the event loop's clock, in seconds.
         changed: set when there is something new: more plugins, fewer, another time.
-        absorbed: whether another recovery has taken its plugins over.
-        after: recoveries that were absorbed, and that may still be at one of the plugins.
+        after: the tasks of recoveries whose plugins it took over, and that may still be at one of them.
+        task: who carries it out.
     """
 
-    __slots__ = ("absorbed", "after", "changed", "due", "pending")
+    __slots__ = ("after", "changed", "due", "pending", "task")
 
     def __init__(self) -> None:
-        super().__init__()
         self.pending: set[str] = set()
         self.due = 0.0
         self.changed = asyncio.Event()
-        self.absorbed = False
-        self.after: list[Recovery] = []
+        self.after: set[asyncio.Task[None]] = set()
+        self.task: asyncio.Task[None]
 
 
 @define(eq=False)
@@ -121,7 +119,7 @@ class ChildState:
 
 def cause_of(error: BaseException) -> BaseException:
     """Return what a hook raised, out of the error that a call of the plugin came to."""
-    return error.__cause__ if type(error) is HookFailed and error.__cause__ is not None else error
+    return error.__cause__ if type(error) in (HookFailed, ConfigError) and error.__cause__ is not None else error
 
 
 def is_permanent(cause: BaseException) -> bool:

@@ -31,6 +31,7 @@ from fsm_plugins.errors import (
     ConfigError,
     HookFailed,
     NotFound,
+    PermanentError,
     PluginError,
     RestartsExhausted,
     StopFailed,
@@ -377,17 +378,24 @@ class Supervisor(Plugin):
             child.uptime.end(now)
             with suppress(PluginError):  # whose channels have come to their end
                 self.orchestrator.hold(child.name)
-            if not (child.busy and (child.stopping or event.source in _before(plugin))):
+            if _leads_to_rest(plugin, event) and not child.busy:
+                self._left_alone(child)  # it was to be stopped, though that went wrong
+            elif not (child.stopping or (child.busy and event.call)):
                 assert event.cause is not None
                 self._failed(child, event.cause, ran=True)
         elif event.dest in plugin.lifecycle.rest:
             child.uptime.end(now)
-            if not child.busy and not self._stopping:
-                child.wanted = False
-                child.withdraw()
-                self._tell(child.name, Action.REQUESTED)
+            if not child.busy:
+                self._left_alone(child)
         elif event.trigger == START:
             child.uptime.begin(now)
+
+    def _left_alone(self, child: ChildState) -> None:
+        """Take note that somebody else stopped a plugin."""
+        if not self._stopping:
+            child.wanted = False
+            child.withdraw()
+            self._tell(child.name, Action.REQUESTED)
 
     def _watch_completion(self, child: ChildState, plugin: Plugin) -> None:
         """Have a look at a permanent plugin whenever one of its workers ends."""
@@ -433,11 +441,13 @@ class Supervisor(Plugin):
         reason = describe(cause)
         logger.error("plugin %r failed: %s", child.name, reason)
         self._tell(child.name, Action.FAILED, attempt=child.failures, reason=reason)
-        if self._stopping or self._exhausted is not None or child.recovery is not None:
-            return  # all is about to be stopped, or this one is to be restarted anyway
+        if self._stopping or self._exhausted is not None:
+            return
         if is_permanent(cause) or child.restart is Restart.TEMPORARY:
             self._give_up(child, reason)
             names = {child.name}
+        elif child.recovery is not None:
+            return  # it is to be restarted anyway
         elif is_not_ready(cause):
             names = {child.name}
         elif (admitted := self._admit(child, cause)) is not None:
@@ -460,6 +470,8 @@ class Supervisor(Plugin):
                 self._exhausted.__cause__ = cause
                 logger.critical("%s", self._exhausted)
                 self._tell(child.name, Action.EXHAUSTED, attempt=child.failures, reason=describe(cause))
+                for other in self._children.values():
+                    other.withdraw()
                 self._giving_up.set()
                 return None
             logger.error("group %r of %r reached its limit of restarts", node.name, self.info.name)
@@ -481,16 +493,15 @@ class Supervisor(Plugin):
             recovery, *others = met
         else:
             recovery, others = Recovery(), []
-            task = self.spawn(self._recover(recovery), name="recovery")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            recovery.task = self.spawn(self._recover(recovery), name="recovery")
+            self._tasks.add(recovery.task)
+            recovery.task.add_done_callback(self._tasks.discard)
         for other in others:
             children += [self._children[name] for name in other.pending]
             due = max(due, other.due)
             other.pending.clear()
-            other.absorbed = True
             other.changed.set()
-            recovery.after.append(other)
+            recovery.after |= {other.task, *other.after}
         for child in children:
             child.recovery = recovery
             recovery.pending.add(child.name)
@@ -500,19 +511,17 @@ class Supervisor(Plugin):
     # What is done.
 
     async def _recover(self, recovery: Recovery) -> None:
-        try:
-            await self._started.wait()
-            while recovery.pending:
-                recovery.changed.clear()
-                while recovery.after:
-                    await recovery.after.pop().ended()
-                await self._stop_pending(recovery)
-                if not recovery.changed.is_set() and recovery.pending:
-                    await self._until_due(recovery)
-                if not recovery.changed.is_set():
-                    await self._start_pending(recovery)
-        finally:
-            recovery.end()
+        await self._started.wait()
+        while recovery.pending:
+            recovery.changed.clear()
+            while recovery.after:
+                await asyncio.wait(recovery.after)
+                recovery.after = {task for task in recovery.after if not task.done()}
+            await self._stop_pending(recovery)
+            if not recovery.changed.is_set() and recovery.pending:
+                await self._until_due(recovery)
+            if not recovery.changed.is_set():
+                await self._start_pending(recovery)
 
     async def _stop_pending(self, recovery: Recovery) -> None:
         for name in self._tree.in_order(recovery.pending):
@@ -568,8 +577,7 @@ class Supervisor(Plugin):
         try:
             plugin = self.registry[child.name]
             if plugin.state != plugin.lifecycle.initial:
-                plugin = self.orchestrator.rebuild(child.name)
-                self.registry.replace(plugin)
+                plugin = self._renewed(child)
             await plugin.init()
             await plugin.start()
         except PluginError as error:
@@ -577,6 +585,17 @@ class Supervisor(Plugin):
         finally:
             child.busy -= 1
         return None
+
+    def _renewed(self, child: ChildState) -> Plugin:
+        """Put a fresh plugin in the place of the old one."""
+        try:
+            plugin = self.orchestrator.rebuild(child.name)
+            self.registry.replace(plugin)
+        except ConfigError:
+            raise  # its factory raised, and may do better the next time
+        except PluginError as error:
+            raise PermanentError(f"plugin {child.name!r} cannot be built again") from error
+        return plugin
 
     async def _bring_to_rest(self, child: ChildState) -> tuple[PluginError | None, BaseException | None]:
         """Stop a plugin, and keep its channels for the one that may come after it."""
@@ -604,9 +623,12 @@ class Supervisor(Plugin):
         self._hub.publish(SupervisionEvent(name, action, self._hub.clock(), attempt, delay, reason))
 
 
-def _before(plugin: Plugin) -> set[State]:
-    """Return the states in which a plugin has not been started yet."""
-    return {*plugin.lifecycle.expected(INIT), *plugin.lifecycle.expected(START)}
+def _leads_to_rest(plugin: Plugin, event: TransitionEvent) -> bool:
+    """Whether the call that failed was to bring the plugin to rest."""
+    rest = plugin.lifecycle.rest
+    return any(
+        (arc.trigger, arc.source) == (event.call, event.source) and arc.dest in rest for arc in plugin.lifecycle.arcs
+    )
 
 
 def _of_the_plugin(error: HookFailed | StopFailed) -> BaseException:
