@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,9 @@ from fsm_plugins.diagrams import (
     markdown,
     mermaid,
     of_lifecycle,
+    of_phases,
     of_plan,
+    of_supervision,
     product,
     render_sequence,
     restyle,
@@ -115,6 +118,57 @@ def record(plugins: list[Plugin]) -> Recorder:
     return recorder
 
 
+# A configuration with everything a supervisor can be told. Its plugins are never made.
+SUPERVISED = """
+[supervisor]
+intensity = 3
+[supervisor.groups.intake]
+strategy = "rest_for_one"
+intensity = 5
+period = 30
+[supervisor.groups.analysis]
+strategy = "dependents"
+group = "intake"
+[channels.packets]
+[channels.alerts]
+[plugins.read]
+use = "words:Read"
+outputs = { lines = "packets" }
+settings = { file = "packets.log" }
+restart = "permanent"
+group = "intake"
+[plugins.split]
+use = "words:Split"
+inputs = { lines = "packets" }
+outputs = { words = "alerts" }
+group = "analysis"
+[plugins.report]
+use = "words:Report"
+inputs = { words = "alerts" }
+restart = "temporary"
+"""
+
+
+def supervisor_of(text: str) -> Picture:
+    """Return the picture of the supervisor of a configuration, given as its text."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "supervised.toml")
+        path.write_text(f'[app]\nplugin_path = ["{ROOT / "examples" / "words"}"]\n{text}', encoding="utf-8")
+        blueprint = read_blueprint(path, {})
+    config = blueprint.config
+    assert config is not None and config.supervisor is not None and not blueprint.problems, blueprint.problems
+    drawn = of_supervision(blueprint.plan, config.supervisor, config.children)
+    return Picture(
+        "A supervisor",
+        "The groups of a supervisor with their strategies and limits, the plugins in them with their restart kinds, "
+        "and the channels, which may go from one group to another. A group that reaches its limit fails as a whole "
+        "in the group around it.",
+        flowchart(drawn),
+        svg(drawn),
+        fenced(text.strip() + "\n", "toml"),
+    )
+
+
 def pictures() -> dict[str, Picture]:
     """Return every picture by its name."""
     well = record([Engine(name="source"), Engine(name="filter"), Engine(name="sink")])
@@ -166,6 +220,13 @@ def pictures() -> dict[str, Picture]:
             "The two runs above as coverage: arcs that were taken are green and thicker the more often, dotted ones "
             "never were. The notes tell which illegal calls were never tried.",
         ),
+        "supervised": of_diagram(
+            of_phases(),
+            "A plugin under a supervisor",
+            "What a supervisor makes of a plugin: `PHASES` of `fsm_plugins.supervision`. A plugin recovers when it "
+            "failed, or when it belongs to one that failed; it is asked for by `restart` and `start_plugin`.",
+        ),
+        "supervisor": supervisor_of(SUPERVISED),
         "words": Picture(
             "The application `words`",
             "The topology of `examples/words`, from its configuration: the plugins, numbered in the order in which "
