@@ -215,6 +215,8 @@ class Application:
         if self.phase != "created":
             raise PluginError(f"application {self.name!r} was run before; to run it again, make another one")
         with self._signals() if signals else nullcontext(), self._phases():
+            if self._told.is_set():
+                return  # nobody wants it any more
             try:
                 async with self.registry.running():
                     if not self._told.is_set():

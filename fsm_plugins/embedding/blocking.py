@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from types import TracebackType
-from typing import Self, TypeVar, TypeVarTuple
+from typing import Final, Self, TypeVar, TypeVarTuple
 
 from fsm_plugins.app import Application, Phase
 from fsm_plugins.embedding.sources import Source, make
@@ -25,6 +26,10 @@ __all__ = ["BlockingApplication"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+# A signal that comes just before a thread falls asleep does not wake it, so that Ctrl-C would be heard only at the next
+# one: nobody sleeps longer at a time than this, in seconds.
+NAP: Final = 0.5
 
 
 class BlockingApplication:
@@ -64,11 +69,15 @@ class BlockingApplication:
 
     def __enter__(self) -> Self:
         with self._lock:
-            if self._entered is not None and self._entered.thread.is_alive():
+            if self._entered is not None and not self._entered.gone():
                 raise PluginError("this application is running already; make another one to run it twice at a time")
             run = self._entered = _Run(self._source)
-        run.begin()
-        return self
+        try:
+            run.begin()
+            return self  # inside, so that there is no moment at which an interrupt would leave a thread behind
+        except BaseException:
+            run.end("its start was interrupted")
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -108,12 +117,13 @@ class BlockingApplication:
         """
         run = self._run
         future = run.submit(function, arguments)
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
         try:
-            return future.result(timeout)
+            _wait(done, timeout)
+            return future.result(0)
         except CancelledError:
-            raise PluginError(
-                f"the call was cancelled{'' if run.accepting else ': the application ended'}"
-            ) from run.error
+            cancelled = PluginError("the call was cancelled")
         except TimeoutError as error:
             if future.cancel():
                 raise TimeoutError(f"the call was not done within {timeout:g} s, and was cancelled") from error
@@ -121,6 +131,7 @@ class BlockingApplication:
         except BaseException:  # such as KeyboardInterrupt
             future.cancel()
             raise
+        raise cancelled if run.accepting else run.ended("the call was cancelled, for the application has ended")
 
     def status(self) -> dict[str, State]:
         """Return the state of each plugin, in order. It does not wait for the event loop, even if that is blocked."""
@@ -146,8 +157,7 @@ class BlockingApplication:
         """
         run = self._run
         run.check_outside("wait")
-        run.thread.join(timeout)
-        if run.thread.is_alive():
+        if not run.gone(timeout):
             return False
         run.tell()
         return True
@@ -189,6 +199,7 @@ class _Run:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unwanted = False
         self._begun = threading.Event()
+        self._gone = threading.Event()
         self._started = False
         self._told = False
 
@@ -196,14 +207,10 @@ class _Run:
 
     def begin(self) -> None:
         """Start the thread and wait until the plugins have been started; raise what is in their way."""
-        try:
-            self.thread.start()
-            self._begun.wait()
-        except BaseException:
-            self.end("its start was interrupted")
-            raise
+        self.thread.start()
+        _wait(self._begun)
         if not self._started:
-            self.thread.join()
+            self.gone(None)
             self.tell()
             raise PluginError("the application was shut down before its plugins were started")
 
@@ -215,7 +222,18 @@ class _Run:
             if self._loop is not None and self.application is not None:
                 self._loop.call_soon_threadsafe(self.application.shutdown, reason)
         if self.thread.ident is not None:
-            self.thread.join()
+            self.gone(None)
+
+    def gone(self, timeout: float | None = 0.0) -> bool:
+        """Return whether the thread has ended, when it has or the time is up.
+
+        Only at the end with ``join``: on Python 3.11 a thread whose ``join`` is interrupted is taken for one that has
+        ended, whatever it does (https://github.com/python/cpython/issues/90882).
+        """
+        if not _wait(self._gone, timeout):
+            return False
+        self.thread.join()
+        return True
 
     def tell(self) -> None:
         """Raise what the application ended with, once."""
@@ -230,9 +248,18 @@ class _Run:
             return await function(*arguments)
 
         with self._lock:
-            if self._loop is None or not self.accepting:
-                raise PluginError("the application has ended") from self.error
-            return asyncio.run_coroutine_threadsafe(call(), self._loop)
+            if self.accepting and self._loop is not None:
+                return asyncio.run_coroutine_threadsafe(call(), self._loop)
+        if not self._started:
+            raise PluginError("the application has not been started yet")
+        raise self.ended("the application has ended")
+
+    def ended(self, text: str) -> PluginError:
+        """Return an error for somebody who came too late, with what the application ended with as its cause."""
+        self.gone(None)
+        error = PluginError(text)
+        error.__cause__ = self.error
+        return error
 
     def check_outside(self, call: str) -> None:
         if threading.current_thread() is self.thread:
@@ -248,6 +275,7 @@ class _Run:
         except BaseException as error:  # it is raised in the thread that waits
             self.error = error
         finally:
+            self._gone.set()
             self._begun.set()
 
     async def _live(self) -> None:
@@ -270,3 +298,12 @@ class _Run:
         if phase == "running":
             self._started = self.accepting = True
             self._begun.set()
+
+
+def _wait(event: threading.Event, timeout: float | None = None) -> bool:
+    """Wait for ``event``, at most ``timeout`` seconds; return whether it came."""
+    until = None if timeout is None else time.monotonic() + timeout
+    while not event.wait(NAP if until is None else max(0.0, min(NAP, until - time.monotonic()))):
+        if until is not None and time.monotonic() >= until:
+            return False
+    return True

@@ -70,16 +70,19 @@ def lifespan(
 async def _running(
     application: Application, on_end: Callable[[PluginError | None], object] | None
 ) -> AsyncIterator[None]:
-    started = asyncio.Event()
-    leaving = False
+    begun = asyncio.Event()
+    started = leaving = False
 
     def follow(phase: Phase) -> None:
+        nonlocal started
         if phase == "running":
-            started.set()
+            started = True
+            begun.set()
 
     def ended(run: asyncio.Task[None]) -> None:
+        begun.set()
         error = None if run.cancelled() else run.exception()
-        if leaving or run.cancelled() or not started.is_set():
+        if leaving or run.cancelled() or not started:
             return
         why = describe(error) if error else "shutdown was called"
         logger.error("application %r ended, but the server goes on: %s", application.name, why)
@@ -90,10 +93,9 @@ async def _running(
     # A task of its own, so that a plugin that fails ends the application at once, whatever the server is doing.
     run = asyncio.create_task(application.run(signals=False), name=f"application {application.name}")
     run.add_done_callback(ended)
-    waiting = asyncio.create_task(started.wait())
     try:
-        await asyncio.wait([run, waiting], return_when=asyncio.FIRST_COMPLETED)
-        if not started.is_set():
+        await begun.wait()
+        if not started:
             await run
             raise PluginError(f"application {application.name!r} was shut down before its plugins were started")
         yield
@@ -103,8 +105,6 @@ async def _running(
         if not run.cancelled() and (failed := run.exception()) not in (None, error):
             error.add_note(f"and the application ended with: {describe(failed)}")
         raise
-    finally:
-        waiting.cancel()
     leaving = True
     await _end(application, run)
     await run
