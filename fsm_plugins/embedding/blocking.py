@@ -94,10 +94,10 @@ class BlockingApplication:
         """The application that is running, or that ran last. It is not thread-safe: use it in what `call` runs.
 
         Raises:
-            PluginError: the block was not entered.
+            PluginError: the block was not entered, or no application could be made when it was.
         """
-        application = self._run.application
-        assert application is not None  # or it could not have been entered
+        if (application := self._run.application) is None:
+            raise PluginError("there is no application: none could be made") from self._run.error
         return application
 
     def call(

@@ -148,6 +148,11 @@ def test_what_is_wrong_with_the_file_is_raised_in_the_callers_thread(tmp_path: P
         with BlockingApplication(path):
             pytest.fail("it was entered")
     assert [problem.where for problem in info.value.problems] == ["app.nam", "plugins.x.use"]
+    app = BlockingApplication(path)
+    with pytest.raises(ConfigError):
+        app.__enter__()
+    with pytest.raises(PluginError, match="there is no application: none could be made"):
+        app.status()
     with pytest.raises(ConfigError, match="there is no such file"):
         with BlockingApplication(str(tmp_path / "none.toml")):
             pytest.fail("it was entered")
