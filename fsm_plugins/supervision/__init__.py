@@ -1,0 +1,24 @@
+"""Supervision: plugins that fail come back, under a policy."""
+
+from fsm_plugins.supervision.children import ChildStatus
+from fsm_plugins.supervision.events import Action, SupervisionEvent, SupervisionListener
+from fsm_plugins.supervision.policy import Backoff, Child, Group, Health, Intensity, Policy, Restart, Strategy
+from fsm_plugins.supervision.supervisor import Supervisor
+from fsm_plugins.supervision.watchdog import Watchdog
+
+__all__ = [
+    "Action",
+    "Backoff",
+    "Child",
+    "ChildStatus",
+    "Group",
+    "Health",
+    "Intensity",
+    "Policy",
+    "Restart",
+    "Strategy",
+    "SupervisionEvent",
+    "SupervisionListener",
+    "Supervisor",
+    "Watchdog",
+]
