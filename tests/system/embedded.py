@@ -1,8 +1,8 @@
 """What the tests of the pages in ``docs/embedding`` share: the files of a page, and real processes.
 
 A fenced block of a page whose first line is a comment with a file name is that file. The files of a page are put next
-to those of the example, and what the page says is run there. Nothing sleeps: processes are waited for by what they
-print, with a deadline.
+to those of the example, and what the page says is run there. Processes are waited for by what they print, and for no
+fixed time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, Queue
@@ -179,3 +180,24 @@ def running(command: Sequence[str], directory: Path, more: Mapping[str, str] | N
 def without_seconds(text: str) -> str:
     """Replace what differs from run to run."""
     return re.sub(r"\d\.\d{3} s", "0.000 s", text)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes whose parent is ``pid``, zombies too."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def state_of(pid: int) -> str | None:
+    """Return the letter for the state of a process, such as Z for a zombie; None if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Look until ``condition`` holds, for what nobody tells, such as a process that is reaped by another one."""
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until, "it never came true"
+        time.sleep(0.005)
