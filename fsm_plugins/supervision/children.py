@@ -20,6 +20,7 @@ class ChildStatus:
 
     Attributes:
         name: the plugin.
+        restart: when it is restarted.
         wanted: whether it is to run: nobody stopped it on request, and it was not given up.
         crashes: how often it failed, failed attempts to start it again included.
         failures: how often in a row, since it last ran for a stable period.
@@ -30,6 +31,7 @@ class ChildStatus:
     """
 
     name: str
+    restart: Restart
     wanted: bool
     crashes: int
     failures: int
@@ -113,7 +115,15 @@ class ChildState:
         waiting = None if self.recovery is None else max(0.0, self.recovery.due - now)
         wanted = self.wanted and not self.given_up
         return ChildStatus(
-            self.name, wanted, self.crashes, self.failures, self.restarts, waiting, self.given_up, self.health
+            self.name,
+            self.restart,
+            wanted,
+            self.crashes,
+            self.failures,
+            self.restarts,
+            waiting,
+            self.given_up,
+            self.health,
         )
 
 

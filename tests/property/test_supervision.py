@@ -38,6 +38,7 @@ from fsm_plugins.supervision import (
     Backoff,
     Child,
     Group,
+    Intensity,
     Policy,
     Restart,
     Strategy,
@@ -183,7 +184,8 @@ backoffs = st.builds(
     jitter=st.sampled_from([0.0, 0.2, 1.0]),
     stable=st.sampled_from([1.0, 60.0]),
 )
-intensities = st.sampled_from([0, 1, 2, 3, 5, "unlimited"])
+INTENSITIES: list[Intensity] = [0, 1, 2, 3, 5, "unlimited"]
+intensities = st.sampled_from(INTENSITIES)
 periods = st.sampled_from([0.5, 5.0, 60.0, 3600.0])
 strategies = st.sampled_from(list(Strategy))
 restarts = st.sampled_from([*Restart, Restart.TRANSIENT])
@@ -206,12 +208,14 @@ class Case:
 def cases(draw: st.DrawFn, operators: bool = True, groups: bool = True) -> Case:
     """Draw a case. The channels go from left to right, from each plugin to at most one other."""
     names = NAMES[: draw(st.integers(1, 5))]
-    channels = []
+    channels: list[tuple[str, str]] = []
     for place, name in enumerate(names[:-1]):
-        free = [other for other in names[place + 1 :] if other not in {consumer for _, consumer in channels}]
-        if free and draw(st.booleans()):
-            channels.append((name, draw(st.sampled_from(free))))
-    known = draw(st.sampled_from([(), ("g",), ("g", "h")])) if groups else ()
+        taken = {consumer for _, consumer in channels}
+        free = [None, *(other for other in names[place + 1 :] if other not in taken)]
+        consumer = draw(st.sampled_from(free))
+        if consumer is not None:
+            channels.append((name, consumer))
+    known = ["g", "h"][: draw(st.integers(0, 2)) if groups else 0]
     policy = Policy(
         strategy=draw(strategies),
         intensity=draw(intensities),
