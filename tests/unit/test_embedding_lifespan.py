@@ -18,11 +18,13 @@ from fsm_plugins import (
     PluginFailed,
     PluginInfo,
     PluginRegistry,
+    RestartsExhausted,
     StopFailed,
 )
 from fsm_plugins.app import Application
 from fsm_plugins.embedding import lifespan
 from fsm_plugins.orchestrator import Orchestrator, PluginSpec
+from fsm_plugins.supervision import Policy, Supervisor
 from fsm_plugins.testing import run
 
 
@@ -156,6 +158,26 @@ def test_a_plugin_that_fails_later_is_told_at_once_and_raised_at_the_end(caplog:
         run(main)
     assert len(ends) == 1
     assert "application 'some' ended, but the server goes on: PluginFailed: plugin 'steady' failed" in caplog.text
+
+
+def test_a_plugin_that_is_restarted_is_no_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Only a supervisor that gives up is."""
+    specs = [PluginSpec("steady", Steady)]
+    app = Application("some", Supervisor(specs, policy=Policy(intensity=1, period=1000)))
+    ends: list[PluginError | None] = []
+
+    async def main() -> None:
+        with pytest.raises(RestartsExhausted):
+            async with lifespan(app, on_end=ends.append)(None):
+                await app.registry["steady"].fail(ConnectionError("reset"))
+                await asyncio.sleep(100)
+                assert app.registry["steady"].state == "running"
+                assert ends == []
+                await app.registry["steady"].fail(ConnectionError("reset"))
+                await asyncio.sleep(100)
+                assert len(ends) == 1
+
+    run(main)
 
 
 def test_a_shutdown_by_somebody_else_is_told(caplog: pytest.LogCaptureFixture) -> None:

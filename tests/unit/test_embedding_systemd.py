@@ -16,6 +16,7 @@ from fsm_plugins import Plugin, PluginInfo
 from fsm_plugins.app import Application
 from fsm_plugins.embedding import Notifier, attach
 from fsm_plugins.orchestrator import Orchestrator, PluginSpec
+from fsm_plugins.supervision import Supervisor
 from fsm_plugins.testing import run
 
 
@@ -135,6 +136,30 @@ def test_a_plugin_that_fails_later_is_named(manager: Manager, on_failure: str) -
     assert ("STOPPING=1" in seen) == (on_failure == "stop")
     phase = "stopping: 1 stopped" if on_failure == "stop" else "running: 1 failed"
     assert seen[-1] == f"STATUS={phase}, 1 running; steady failed: ConnectionError: reset"
+
+
+def test_a_plugin_that_is_restarted_does_not_end_the_service(manager: Manager) -> None:
+    """It was ready, and it still is; the status tells what failed last."""
+    app = Application("some", Supervisor([PluginSpec("steady", Steady), PluginSpec("late", Late)]))
+    attach(app, manager.environ())
+    seen: list[str] = []
+
+    async def main() -> None:
+        running = asyncio.create_task(app.run(signals=False))
+        await asyncio.sleep(11)
+        assert "READY=1" in manager.got()
+        await app.registry["steady"].fail(ConnectionError("reset"))
+        await asyncio.sleep(60)
+        seen.extend(manager.got())
+        app.shutdown()
+        await running
+
+    run(main)
+    assert not {"READY=1", "STOPPING=1"} & set(seen)
+    assert seen[-1] == "STATUS=running: 2 running; steady failed: ConnectionError: reset"
+    lines = manager.got()
+    assert lines[0] == "STOPPING=1"
+    assert lines[-1].startswith("STATUS=ended: 2 stopped")
 
 
 def test_the_watchdog_is_fed_twice_as_often_as_it_wants(manager: Manager) -> None:
