@@ -221,8 +221,9 @@ class _Run:
             self._unwanted = True
             if self._loop is not None and self.application is not None:
                 self._loop.call_soon_threadsafe(self.application.shutdown, reason)
-        if self.thread.ident is not None:
-            self.gone(None)
+        if self.thread.ident is None:  # the machine would not let it start
+            self._gone.set()
+        self.gone(None)
 
     def gone(self, timeout: float | None = 0.0) -> bool:
         """Return whether the thread has ended, when it has or the time is up.
@@ -232,7 +233,8 @@ class _Run:
         """
         if not _wait(self._gone, timeout):
             return False
-        self.thread.join()
+        if self.thread.ident is not None:
+            self.thread.join()
         return True
 
     def tell(self) -> None:

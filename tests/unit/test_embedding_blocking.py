@@ -179,6 +179,43 @@ def test_a_plugin_that_does_not_start_is_raised_at_the_start() -> None:
     assert maker.made[0].state == "stopped"
 
 
+def test_a_machine_that_starts_no_thread_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And when it does again, the application can be entered."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    app = BlockingApplication(Maker())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            app.__enter__()
+    with app:
+        assert app.status() == {"one": "running"}
+
+
+def test_a_call_before_everything_was_started_is_refused() -> None:
+    """Another thread may have come too early; it is told so, and does not wait for the end."""
+    maker = Maker("hang")
+    app = BlockingApplication(maker)
+    said: list[str] = []
+
+    def early() -> None:
+        assert maker.starting.wait(PATIENCE)
+        try:
+            app.health()
+        except PluginError as error:
+            said.append(str(error))
+        app._run.end("the test is done")
+
+    thread = threading.Thread(target=early)
+    thread.start()
+    with pytest.raises(PluginError, match="shut down before its plugins were started"):
+        app.__enter__()
+    thread.join(PATIENCE)
+    assert said == ["the application has not been started yet"]
+
+
 def test_a_shutdown_before_everything_was_started_is_an_error() -> None:
     """The block cannot be entered, for there is nothing that runs."""
 
