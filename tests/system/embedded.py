@@ -154,16 +154,21 @@ class Running:
 @contextmanager
 def running(command: Sequence[str], directory: Path, more: Mapping[str, str] | None = None) -> Iterator[Running]:
     """Run a command in ``directory``, with stdout and stderr together; kill it at the end if it is still there."""
-    process = subprocess.Popen(
-        command,
-        cwd=directory,
-        env=environ(directory, more),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    # The background of a shell ignores SIGINT, and what is started there would, too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=environ(directory, more),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     result = Running(process)
     try:
         yield result

@@ -416,6 +416,14 @@ def test_the_status_of_a_blocked_loop_can_be_asked() -> None:
         caller.join(PATIENCE)
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """SIGINT is a KeyboardInterrupt, even if the tests run in the background of a shell, which ignores it there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _interrupt_when(event: threading.Event) -> None:
     """Send SIGINT to the main thread, where it is a KeyboardInterrupt, when the event comes."""
 
@@ -435,6 +443,7 @@ def _hang(event: threading.Event) -> Callable[[], Coroutine[object, object, None
     return hang
 
 
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("where", ["wait", "call", "start"])
 def test_an_interrupt_in_the_main_thread_stops_it_cleanly(where: str) -> None:
     """KeyboardInterrupt comes out, wherever the main thread waits, and the plugins have been stopped."""
