@@ -200,9 +200,14 @@ def state_of(pid: int) -> str | None:
         return None
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    """Look until ``condition`` holds, for what nobody tells, such as a process that is reaped by another one."""
+def eventually(condition: Callable[[], bool], process: Running | None = None) -> None:
+    """Look until ``condition`` holds, for what nobody tells, such as a process that is reaped by another one.
+
+    If there is a ``process``, it has to live on meanwhile.
+    """
     until = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < until, "it never came true"
+        if process is not None and process.process.poll() is not None:
+            raise AssertionError(f"it ended with {process.end()}:\n{process.text}")
         time.sleep(0.005)

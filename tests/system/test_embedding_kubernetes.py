@@ -37,8 +37,10 @@ def pod(directory: Path, plugin: str = "beacon:Tell", on_failure: str = "stop") 
     lay_out("kubernetes.md", directory)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (name,) = re.findall(r"^ +- name: (FSM_PLUGINS__OBSERVE__HTTP)$", MANIFEST, re.MULTILINE)
-    more = {name: f"127.0.0.1:{port}", PLUGIN: plugin, "FSM_PLUGINS__APP__ON_FAILURE": on_failure}
+    (section,) = blocks("kubernetes.md", "toml")
+    with (directory / "beacon.toml").open("a") as file:
+        file.write("\n" + section.replace("0.0.0.0:9090", f"127.0.0.1:{port}"))
+    more = {PLUGIN: plugin, "FSM_PLUGINS__APP__ON_FAILURE": on_failure}
     with running(["fsm-plugins", "run", "beacon.toml"], directory, more) as process:
         yield process, port
 
@@ -66,6 +68,8 @@ def test_the_manifest_has_the_three_probes_and_the_page_shows_them() -> None:
     (block,) = blocks("kubernetes.md", "yaml")
     lines = [line.strip() for line in MANIFEST.splitlines()]
     assert [line for line in block.splitlines() if line.strip() not in lines] == []
+    (section,) = blocks("kubernetes.md", "toml")
+    assert f"containerPort: {section.rpartition(':')[2].strip().strip(chr(34))}" in MANIFEST
 
 
 def test_the_times_of_the_manifest_suit_the_deadlines_of_the_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +88,7 @@ def test_the_times_of_the_manifest_suit_the_deadlines_of_the_plugins(monkeypatch
 def test_a_pod_is_started_live_and_ready_and_ends_when_it_is_deleted(tmp_path: Path) -> None:
     """Every probe succeeds when the plugins have been started; SIGTERM ends it with 0."""
     with pod(tmp_path) as (process, port):
-        eventually(lambda: ask(port, "startup") == 200)
+        eventually(lambda: ask(port, "startup") == 200, process)
         assert answers(port) == {"startup": 200, "liveness": 200, "readiness": 200}
         process.process.send_signal(signal.SIGTERM)
         assert process.end() == 0, process.text
@@ -95,10 +99,10 @@ def test_a_pod_is_started_live_and_ready_and_ends_when_it_is_deleted(tmp_path: P
 def test_a_pod_with_a_failed_plugin_is_live_and_not_ready(tmp_path: Path) -> None:
     """So it gets no traffic, and is not restarted."""
     with pod(tmp_path, "broken:FailsAtALine", "continue") as (process, port):
-        eventually(lambda: ask(port, "readiness") == 200)
+        eventually(lambda: ask(port, "readiness") == 200, process)
         process.tell("now")
         process.wait_for("plugin 'tell' failed: ConnectionError: reset")
-        eventually(lambda: ask(port, "readiness") == 503)
+        eventually(lambda: ask(port, "readiness") == 503, process)
         assert answers(port) == {"startup": 503, "liveness": 200, "readiness": 503}
         process.process.send_signal(signal.SIGTERM)
         process.end()
@@ -108,7 +112,7 @@ def test_a_pod_with_a_failed_plugin_is_live_and_not_ready(tmp_path: Path) -> Non
 def test_a_pod_whose_plugin_fails_ends_with_1(tmp_path: Path) -> None:
     """Unless it is to go on, so that Kubernetes restarts the container."""
     with pod(tmp_path, "broken:FailsAtALine") as (process, port):
-        eventually(lambda: ask(port, "startup") == 200)
+        eventually(lambda: ask(port, "startup") == 200, process)
         process.tell("now")
         assert process.end() == 1, process.text
 
@@ -123,23 +127,23 @@ def test_a_pod_that_is_being_started_is_live_and_not_ready(tmp_path: Path) -> No
         "        await asyncio.to_thread(sys.stdin.readline)\n"
     )
     with pod(tmp_path, "slow:Slow") as (process, port):
-        eventually(lambda: ask(port, "liveness") == 200)
+        eventually(lambda: ask(port, "liveness") == 200, process)
         assert answers(port) == {"startup": 503, "liveness": 200, "readiness": 503}
         process.tell("now")
-        eventually(lambda: ask(port, "startup") == 200)
+        eventually(lambda: ask(port, "startup") == 200, process)
 
 
 @served
 def test_a_pod_whose_event_loop_is_blocked_does_not_answer(tmp_path: Path) -> None:
     """So that it is restarted after as many probes as the manifest says."""
     with pod(tmp_path, "broken:BlocksAtALine") as (process, port):
-        eventually(lambda: ask(port, "startup") == 200)
+        eventually(lambda: ask(port, "startup") == 200, process)
         process.tell("block")
         process.wait_for("^blocked")
         assert ask(port, "liveness", 0.5) is None
         process.tell("go on")
         process.wait_for("^free")
-        eventually(lambda: ask(port, "liveness") == 200)
+        eventually(lambda: ask(port, "liveness") == 200, process)
 
 
 def test_the_entry_point_that_the_page_names_takes_the_arguments_of_the_manifest(tmp_path: Path) -> None:
