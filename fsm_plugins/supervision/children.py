@@ -7,7 +7,9 @@ import asyncio
 from attrs import Factory, define, frozen
 
 from fsm_plugins.errors import ConfigError, HookFailed, NotReady, PermanentError
+from fsm_plugins.lifecycle import State
 from fsm_plugins.metadata import HealthStatus
+from fsm_plugins.supervision.phases import MOVES, RECOVERING, UP
 from fsm_plugins.supervision.policy import Backoff, Restart
 from fsm_plugins.supervision.tree import Node, Uptime
 
@@ -21,7 +23,7 @@ class ChildStatus:
     Attributes:
         name: the plugin.
         restart: when it is restarted.
-        wanted: whether it is to run: nobody stopped it on request, and it was not given up.
+        phase: whether it runs, comes back, was given up, or is left alone; see ``phases``.
         crashes: how often it failed, failed attempts to start it again included.
         failures: how often in a row, since it last ran for a stable period.
         restarts: how often it was started again.
@@ -32,13 +34,18 @@ class ChildStatus:
 
     name: str
     restart: Restart
-    wanted: bool
+    phase: State
     crashes: int
     failures: int
     restarts: int
     waiting: float | None
     given_up: str
     health: HealthStatus | None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to run: nobody stopped it, and it was not given up."""
+        return self.phase in (UP, RECOVERING)
 
 
 class Recovery:
@@ -81,7 +88,7 @@ class ChildState:
     backoff: Backoff
     node: Node
     uptime: Uptime
-    wanted: bool = True
+    phase: State = UP
     crashes: int = 0
     failures: int = 0
     restarts: int = 0
@@ -92,6 +99,15 @@ class ChildState:
     stopping: int = 0
     recovery: Recovery | None = None
     waiters: list[asyncio.Future[None]] = Factory(list)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to run."""
+        return self.phase in (UP, RECOVERING)
+
+    def move(self, trigger: str) -> None:
+        """Take the move of the table of phases."""
+        self.phase = MOVES[trigger, self.phase]
 
     def withdraw(self) -> None:
         """Take it out of the recovery in which it is."""
@@ -113,11 +129,10 @@ class ChildState:
     def status(self, now: float) -> ChildStatus:
         """Return how it is, ``now`` by the event loop's clock."""
         waiting = None if self.recovery is None else max(0.0, self.recovery.due - now)
-        wanted = self.wanted and not self.given_up
         return ChildStatus(
             self.name,
             self.restart,
-            wanted,
+            self.phase,
             self.crashes,
             self.failures,
             self.restarts,

@@ -149,9 +149,9 @@ class Recoveries:
                 logger.error("%s", problem, exc_info=problem)
             if urgent is not None:
                 raise urgent
-            if child.restart is Restart.TEMPORARY and not child.given_up:
+            if child.restart is Restart.TEMPORARY and child.wanted:
                 self._decisions.give_up(child, "it was stopped with another plugin that failed")
-            if child.given_up and child.recovery is recovery:
+            if not child.wanted and child.recovery is recovery:
                 child.withdraw()
                 child.settle(PluginError(f"plugin {name!r} is given up: {child.given_up}"))
                 if child.restart is Restart.TEMPORARY:
@@ -169,13 +169,13 @@ class Recoveries:
             if child.recovery is not recovery:
                 continue
             error = await self._attempt(child)
-            if child.recovery is not None:  # it may have been withdrawn meanwhile, or taken over
-                child.recovery.pending.discard(name)
+            if child.recovery is recovery:  # else it has been withdrawn meanwhile, or taken over, and is stopped again
+                recovery.pending.discard(name)
                 child.recovery = None
-            child.settle(error)
-            if error is None:
-                self._decisions.restarted(child)
-            else:
+                child.settle(error)
+                if error is None:
+                    self._decisions.restarted(child)
+            if error is not None:
                 self._decisions.failed(child, cause_of(error))
             if recovery.changed.is_set():
                 return

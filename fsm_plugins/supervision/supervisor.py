@@ -44,6 +44,7 @@ from fsm_plugins.registry import PluginRegistry
 from fsm_plugins.supervision.children import ChildState, ChildStatus, cause_of, is_not_ready, is_permanent
 from fsm_plugins.supervision.events import Action, SupervisionEvent, SupervisionListener
 from fsm_plugins.supervision.health import check_health
+from fsm_plugins.supervision.phases import GIVEN_UP, UP
 from fsm_plugins.supervision.policy import Child, Policy, Restart, problems_of
 from fsm_plugins.supervision.recovery import Decisions, Recoveries
 from fsm_plugins.supervision.tree import Tree, Uptime
@@ -70,6 +71,7 @@ class Supervisor(Plugin):
         name, deadlines: as for every plugin. Without deadlines of its own it takes as long as its plugins do.
 
     Attributes:
+        policy, children: as given.
         registry: the plugins. Subscribe to it for their transitions.
         orchestrator: who owns their channels.
 
@@ -122,7 +124,7 @@ class Supervisor(Plugin):
         deadlines: Deadlines | None = None,
     ) -> None:
         self.policy = policy = policy or Policy()
-        children = children or {}
+        self.children = children = dict(children or {})
         problems = problems_of(policy, children, [spec.name for spec in specs])
         if problems:
             raise ConfigError("supervision", problems)
@@ -222,7 +224,8 @@ class Supervisor(Plugin):
                 after any failure.
         """
         child = self._child(name)
-        child.failures, child.given_up, child.wanted = 0, "", True
+        child.failures, child.given_up = 0, ""
+        child.move("ask_for")
         child.node.forget()
         now = asyncio.get_running_loop().time()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -230,7 +233,7 @@ class Supervisor(Plugin):
         if child.recovery is not None:
             child.recovery.due = now
             child.recovery.changed.set()
-        elif not child.busy:
+        else:
             self._recoveries.schedule({name}, now)
         await waiter
 
@@ -241,7 +244,7 @@ class Supervisor(Plugin):
             PluginError: it runs already, and whatever `restart` raises.
         """
         child = self._child(name)
-        if child.recovery is None and not child.busy and self.registry[name].state == State.RUNNING:
+        if child.phase == UP and self.registry[name].state == State.RUNNING:
             raise PluginError(f"plugin {name!r} runs already; restart it to have a fresh one")
         await self.restart(name)
 
@@ -255,11 +258,11 @@ class Supervisor(Plugin):
             PluginError: the supervisor is not running, or the plugin did not stop cleanly.
         """
         child = self._child(name)
-        child.wanted = False
+        child.move("leave_alone")
         child.withdraw()
         child.settle(PluginError(f"plugin {name!r} was stopped on request"))
-        problem, urgent = await self._recoveries.bring_to_rest(child)
         self._tell(name, Action.REQUESTED)
+        problem, urgent = await self._recoveries.bring_to_rest(child)
         if urgent is not None:
             raise urgent
         if problem is not None:
@@ -325,7 +328,7 @@ class Supervisor(Plugin):
 
     async def on_health_check(self) -> HealthStatus:
         """Degraded while not all plugins run that should."""
-        given_up = [child.name for child in self._children.values() if child.given_up]
+        given_up = [child.name for child in self._children.values() if child.phase == GIVEN_UP]
         waiting = [child.name for child in self._children.values() if child.recovery is not None]
         poor = [
             f"{child.name} is {child.health}"
@@ -405,7 +408,7 @@ class Supervisor(Plugin):
     def _left_alone(self, child: ChildState) -> None:
         """Take note that somebody else stopped a plugin."""
         if not self._stopping:
-            child.wanted = False
+            child.move("leave_alone")
             child.withdraw()
             self._tell(child.name, Action.REQUESTED)
 
@@ -467,7 +470,9 @@ class Supervisor(Plugin):
         else:
             return
         delay = 0.0
-        if not child.given_up:
+        if child.wanted:
+            for name in names:
+                self._children[name].move("recover")
             delay = child.backoff.delay(child.failures, self._rng.random())
             self._tell(child.name, Action.BACKOFF, attempt=child.failures, delay=delay, reason=reason)
         self._recoveries.schedule(names, now + delay)
@@ -490,15 +495,17 @@ class Supervisor(Plugin):
             node.forget()
             node, failed = node.parent, node.members
         others = self._tree.affected(node, failed)
-        return {name for name in others if self._children[name].wanted and not self._children[name].given_up}
+        return {name for name in others if self._children[name].wanted}
 
     def _give_up(self, child: ChildState, reason: str) -> None:
         child.given_up = reason
+        child.move("give_up")
         logger.error("plugin %r is given up: %s", child.name, reason)
         self._tell(child.name, Action.GAVE_UP, attempt=child.failures, reason=reason)
 
     def _restarted(self, child: ChildState) -> None:
         """Take note that a plugin runs again."""
+        child.move("restarted")
         child.restarts += 1
         self._tell(child.name, Action.RESTARTED, attempt=child.failures)
         self._watch_completion(child, self.registry[child.name])

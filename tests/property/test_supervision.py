@@ -350,18 +350,19 @@ class Judge:
     told: dict[str, int] = Factory(dict)
     exhausted: str | None = None
     attempting: frozenset[str] = frozenset()
+    overtaken: frozenset[str] = frozenset()  # perhaps: an attempt was under way when something else was decided
 
     def judge(self, log: list[tuple[float, object]]) -> None:
         for name in self.case.names:
             self.wanted[name], self.running[name], self.runs[name], self.row[name] = True, None, [], 0
         started: set[str] = set()
         stopping = False
-        for at, entry in log:
+        for place, (at, entry) in enumerate(log):
             match entry:
                 case "stopping":
                     stopping = True
                 case Request(kind=kind, name=name):
-                    runs = self.running[name] is not None and name not in self.pending
+                    runs = self.running[name] is not None and self.wanted[name] and name not in self.pending
                     if kind == "restart" or (kind == "start" and not runs):
                         self.row[name] = 0
                         self.counted.pop(groups_of(self.case, name)[0], None)
@@ -391,6 +392,7 @@ class Judge:
                     since = self.running[name]
                     if dest == "running":
                         self.running[name] = at
+                        self.attempting -= {name}
                     elif since is not None:
                         self.runs[name].append((since, at))
                         self.running[name] = None
@@ -398,9 +400,11 @@ class Judge:
                     else:
                         self.after_run[name] = False
                 case SupervisionEvent():
-                    self.supervision(at, entry, stopping)
+                    follows = log[place + 1][1] if place + 1 < len(log) else None
+                    answered = isinstance(follows, SupervisionEvent) and follows.plugin == entry.plugin
+                    self.supervision(at, entry, stopping, answered)
 
-    def supervision(self, at: float, event: SupervisionEvent, stopping: bool) -> None:
+    def supervision(self, at: float, event: SupervisionEvent, stopping: bool, answered: bool) -> None:
         name, case = event.plugin, self.case
         kind, backoff = kind_of(case, name), backoff_of(case, name)
         if event.action is Action.FAILED:
@@ -427,7 +431,8 @@ class Judge:
                 self.given_up.add(name)
                 return
             attempted, self.attempting = name in self.attempting, self.attempting - {name}
-            if name in self.pending and not attempted:
+            overtaken, self.overtaken = name in self.overtaken and not answered, self.overtaken - {name}
+            if name in self.pending and (overtaken or not attempted):
                 return  # it is about to be restarted anyway
             self.pending.pop(name, None)
             self.batch = None
@@ -442,6 +447,7 @@ class Judge:
                 if limit.intensity == "unlimited" or len(recent) < limit.intensity:
                     counted.append(at)
                     affected = self.affected(group, limit.strategy, failed)
+                    self.overtaken |= self.attempting
                     if not self.pending:
                         self.batch = [other for other in case.names if other in affected]
                     for other in affected:
