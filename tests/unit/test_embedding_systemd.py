@@ -260,6 +260,27 @@ def test_a_thousand_plugins_are_not_a_thousand_messages(manager: Manager) -> Non
     assert len(lines) < 10
 
 
+def test_a_manager_that_reads_late_gets_the_last_word(manager: Manager, caplog: pytest.LogCaptureFixture) -> None:
+    """A full queue stops nobody; what counts is sent as soon as there is room, and nothing is sent twice."""
+
+    async def main() -> None:
+        notifier = Notifier(manager.address)
+        for number in range(2000):
+            notifier.notify(STATUS=str(number))
+        notifier.ready()
+        early = manager.got()
+        assert early == [f"STATUS={number}" for number in range(len(early))]
+        assert 0 < len(early) < 2000
+        await asyncio.sleep(1)
+        assert manager.got() == ["STATUS=1999", "READY=1"]
+        await asyncio.sleep(1)
+        notifier.close()
+
+    run(main)
+    assert manager.got() == []
+    assert caplog.text == ""
+
+
 def test_a_reload_is_announced_with_its_time(manager: Manager) -> None:
     """As Type=notify-reload wants it; READY ends it."""
     notifier = Notifier(manager.address)
