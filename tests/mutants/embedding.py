@@ -16,9 +16,9 @@ TESTS = (
     "tests/unit/test_embedding_blocking.py",
     "tests/unit/test_embedding_lifespan.py",
     "tests/unit/test_embedding_systemd.py",
-    "tests/property/test_embedding.py",
     "tests/system/test_embedding_container.py",
     "tests/system/test_embedding_systemd.py",
+    "tests/property/test_embedding.py",
 )
 
 MUTANTS: list[tuple[str, str, str, str]] = [
