@@ -229,7 +229,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "a full queue blocks the event loop",
         _SYSTEMD,
         "                self._socket.setblocking(False)\n",
-        "                self._socket.settimeout(0.5)\n",
+        "                self._socket.settimeout(0.0001)\n",
     ),
     (
         "what could not be sent is forgotten",

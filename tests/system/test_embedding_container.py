@@ -180,15 +180,16 @@ def test_an_application_whose_init_is_killed_stops_in_order(tmp_path: Path) -> N
         process.end()
 
 
-def test_interrupt_on_a_terminal_comes_once(tmp_path: Path) -> None:
-    """Ctrl-C is for the whole foreground; were it handed on as well, the second one would end the process at once."""
-    lay_out("container.md", tmp_path)
+@contextmanager
+def on_a_terminal(directory: Path, plugin: str) -> Iterator[tuple[Running, int]]:
+    """Run the example with ``--init`` in the foreground of a terminal; yields what it prints and the terminal."""
+    lay_out("container.md", directory)
     ours, theirs = pty.openpty()
     take = f"import fcntl, os, sys; fcntl.ioctl(0, {termios.TIOCSCTTY}, 0); os.execvp(sys.argv[1], sys.argv[1:])"
     process = subprocess.Popen(
         [sys.executable, "-c", take, "fsm-plugins", "run", "beacon.toml", "--init"],
-        cwd=tmp_path,
-        env=environ(tmp_path),
+        cwd=directory,
+        env=environ(directory, {"FSM_PLUGINS__PLUGINS__TELL__USE": plugin}),
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -198,15 +199,30 @@ def test_interrupt_on_a_terminal_comes_once(tmp_path: Path) -> None:
     os.close(theirs)
     told = Running(process)
     try:
-        told.wait_for("^beat 1")
-        os.write(ours, b"\x03")
-        assert told.end() == 0, told.text
+        yield told, ours
     finally:
         process.kill()
         process.wait()
+        os.close(ours)  # which hangs up on whoever is left
         told.reader.join()
-        os.close(ours)
-    assert "stops: SIGINT" in told.text
+
+
+def test_interrupt_on_a_terminal_comes_once(tmp_path: Path) -> None:
+    """Ctrl-C is for the whole foreground; were it handed on as well, the second one would end the process at once."""
+    with on_a_terminal(tmp_path, "beacon:Tell") as (process, terminal):
+        process.wait_for("^beat 1")
+        os.write(terminal, b"\x03")
+        assert process.end() == 0, process.text
+    assert "stops: SIGINT" in process.text
+
+
+def test_the_application_can_read_the_terminal(tmp_path: Path) -> None:
+    """It is in the foreground; in the background it would be halted."""
+    with on_a_terminal(tmp_path, "broken:FailsAtALine") as (process, terminal):
+        process.wait_for("tell: initialized -> running")
+        os.write(terminal, b"now\n")
+        process.wait_for("plugin 'tell' failed: ConnectionError: reset")
+        assert process.end() == 1, process.text
 
 
 def test_the_entry_point_of_the_page_is_process_1(tmp_path: Path) -> None:
