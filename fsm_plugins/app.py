@@ -33,6 +33,7 @@ from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import FAIL, INIT, START, TransitionEvent
 from fsm_plugins.loading import load
 from fsm_plugins.metadata import Deadlines
+from fsm_plugins.observe import Observation, RegistryTarget, observation_problems
 from fsm_plugins.orchestrator import Orchestrator, Plan, PluginSpec, Receipt, plan
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.ports import ports_of
@@ -84,6 +85,7 @@ def read_blueprint(path: str | os.PathLike[str], environ: Mapping[str, str] | No
         if spec is not None:
             specs.append(spec)
     problems += _strange_deadlines(config, specs)
+    problems += observation_problems(config)
     complete = len(specs) == len(config.plugins) and not config.unsound
     channels = {name: section.capacity for name, section in config.channels.items()}
     planned = plan(specs, channels, complete=complete)
@@ -143,6 +145,7 @@ class Application:
         name: what it is called.
         plan: how the plugins are connected.
         registry: the plugins. Subscribe to it before `run`.
+        observation: who writes the journal and serves the endpoint while it runs.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -155,12 +158,20 @@ class Application:
     plugins.clock.use
     """
 
-    def __init__(self, name: str, orchestrator: Orchestrator, *, on_failure: str = "stop") -> None:
+    def __init__(
+        self,
+        name: str,
+        orchestrator: Orchestrator,
+        *,
+        on_failure: str = "stop",
+        observation: Observation | None = None,
+    ) -> None:
         self.name = name
         self.plan: Plan = orchestrator.plan
         self.registry: PluginRegistry = orchestrator.build()
         self._orchestrator = orchestrator
         self._on_failure = on_failure
+        self.observation = observation or Observation()
         self._told = asyncio.Event()
         self._failure: PluginFailed | None = None
         self._stopping = False
@@ -183,7 +194,12 @@ class Application:
         channels = {name: section.capacity for name, section in blueprint.config.channels.items()}
         try:
             orchestrator = Orchestrator(blueprint.specs, channels)
-            return cls(blueprint.config.app.name, orchestrator, on_failure=blueprint.config.app.on_failure)
+            return cls(
+                blueprint.config.app.name,
+                orchestrator,
+                on_failure=blueprint.config.app.on_failure,
+                observation=Observation.from_config(blueprint.config),
+            )
         except ConfigError as error:
             raise ConfigError(blueprint.source, error.problems) from error.__cause__
 
@@ -204,19 +220,25 @@ class Application:
             PluginFailed: a plugin failed while it was running. The others have been stopped.
             StopFailed: it ended in order, but plugins did not stop cleanly.
         """
+        target = RegistryTarget(self.registry, self.name, self._orchestrator)
         with self._signals() if signals else nullcontext():
-            try:
-                async with self.registry.running():
-                    await self._until_told(until_idle, seconds)
-                    self._stopping = True
-                    if self._failure is not None:
-                        raise self._failure
-            except HookFailed as error:
-                if not isinstance(error.__cause__, Abandoned):
-                    raise
-                # The start was abandoned, because somebody wanted the application to end.
+            async with self.observation.running(target):
+                await self._run(until_idle, seconds)
+
+    async def _run(self, until_idle: bool, seconds: float | None) -> None:
+        """Start, wait, and stop."""
+        try:
+            async with self.registry.running():
+                await self._until_told(until_idle, seconds)
+                self._stopping = True
                 if self._failure is not None:
-                    raise self._failure from self._failure.__cause__
+                    raise self._failure
+        except HookFailed as error:
+            if not isinstance(error.__cause__, Abandoned):
+                raise
+            # The start was abandoned, because somebody wanted the application to end.
+            if self._failure is not None:
+                raise self._failure from self._failure.__cause__
 
     def shutdown(self, reason: str = "shutdown was called") -> None:
         """Let `run` end. It returns when everything has been stopped. To call it again does nothing."""

@@ -35,6 +35,7 @@ logger = logging.getLogger("fsm_plugins")
 
 T = TypeVar("T")
 
+_new: Final = tuple.__new__  # makes an event in half the time that its class takes
 HEALTH: Final = "health_check"
 
 # What every guard without a worker shares; never changed.
@@ -396,8 +397,8 @@ class Guard:
         hub = self.hub
         if hub is not None and hub.listeners:
             duration = 0.0 if self._since is None else self._now() - self._since
-            event = TransitionEvent(self.info.name, move.trigger, move.source, move.dest, hub.clock(), duration, cause)
-            hub.publish(event)
+            what = (self.info.name, move.trigger, move.source, move.dest, hub.clock(), duration, cause)
+            hub.publish(_new(TransitionEvent, what))
 
     # Workers.
 

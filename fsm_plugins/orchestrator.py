@@ -222,7 +222,7 @@ class Orchestrator:
         )
 
     def channels(self) -> tuple[ChannelStatus, ...]:
-        """Return how the channels are that were built, in the order of the plan. Reading the numbers costs them nothing."""
+        """Return how the channels are that were built, in the order of the plan. To ask costs them nothing."""
         return tuple(
             ChannelStatus(name, end.capacity, len(end), end.accepted, end.waits)
             for name, end in self._receivers.items()

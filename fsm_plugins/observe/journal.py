@@ -33,6 +33,7 @@ from attrs import frozen
 from fsm_plugins.lifecycle import TransitionEvent
 from fsm_plugins.observe.steps import Step, step_of
 from fsm_plugins.observe.stores import Format, JournalError, Row, Store, explain, open_store, read_file
+from fsm_plugins.observe.target import Event
 
 __all__ = ["Contents", "Journal", "JournalError", "files_of", "last_states", "read_journal"]
 
@@ -96,8 +97,10 @@ class Journal:
         self._latest: dict[str, Row] = {}
         self._pending: list[Row] = []
 
-    def __call__(self, event: TransitionEvent) -> None:
-        """Note a transition. Takes less than a microsecond, and never waits."""
+    def __call__(self, event: Event) -> None:
+        """Note a transition, and nothing else. Never waits."""
+        if type(event) is not TransitionEvent:
+            return
         if self._queue.qsize() >= self._limit:
             self._overflow += 1  # the disk takes nothing, and does not even say so
         elif event.cause is None:
@@ -124,7 +127,9 @@ class Journal:
             self._queue.put(None)
             thread.join(timeout)
             if thread.is_alive():
-                logger.error("the journal %s could not be closed within %g s: the disk does not answer", self.path, timeout)
+                logger.error(
+                    "the journal %s could not be closed within %g s: the disk does not answer", self.path, timeout
+                )
 
     def __enter__(self) -> Journal:
         self.start()
@@ -214,7 +219,7 @@ class Journal:
         why = explain(error)
         if not self.failing:
             logger.error(
-                "the journal %s cannot be written: %s; the plugins go on, and up to %d transitions are kept until it can",
+                "the journal %s cannot be written: %s; the plugins go on, and %d transitions are kept until it can",
                 self.path,
                 why,
                 self._limit,
@@ -272,12 +277,11 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
     return [*reversed(found), *([first] if first.exists() or not found else [])]
 
 
-def read_journal(path: str | os.PathLike[str], *, older: bool = True) -> Contents:
+def read_journal(path: str | os.PathLike[str]) -> Contents:
     """Read a journal, of either kind, also one that is being written or whose process was killed.
 
     Args:
-        path: the file.
-        older: whether to read also the files that were full, ``PATH.1`` and so on.
+        path: the file. Those that were full, ``PATH.1`` and so on, are read, too.
 
     Raises:
         OSError: a file cannot be read.
@@ -285,7 +289,7 @@ def read_journal(path: str | os.PathLike[str], *, older: bool = True) -> Content
     """
     rows: dict[tuple[str, int], Row] = {}
     torn, nameless = 0, 0
-    for file in files_of(path) if older else [Path(path)]:
+    for file in files_of(path):
         try:
             found, torn = read_file(file)
         except ValueError as error:

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 from fsm_plugins.errors import PluginError
 from fsm_plugins.observe.steps import Step, read_step
 
-__all__ = ["Format", "JournalError", "Row", "Store", "explain", "open_store", "read_file"]
+__all__ = ["Format", "JournalError", "Row", "Store", "explain", "is_journal", "open_store", "read_file"]
 
 Format: TypeAlias = Literal["jsonl", "sqlite"]
 
@@ -212,7 +212,9 @@ def _row(step: Step, value: dict[str, Any], number: int) -> Row:
     run, seq = value.get("run", ""), value.get("seq", number)
     if not isinstance(run, str) or not isinstance(seq, int):
         raise ValueError("'run' should be a text and 'seq' an integer")
-    cells: tuple[Any, ...] = (step.plugin, step.trigger, step.source, step.dest, step.at, step.duration, step.cause)
+    if step.dest is None:
+        raise ValueError("a call that was refused has no place in a journal")
+    cells = (step.plugin, step.trigger, step.source, step.dest, step.at, step.duration, step.cause)
     return Row(*cells, run, seq, value.get("carried") is True)
 
 
@@ -294,12 +296,26 @@ def _read_sqlite(path: Path) -> list[Row]:
             raise ValueError("it is a SQLite database, but no journal")
         cells = ", ".join(f'"{name}"' for name in Row._fields)
         return [
-            Row(*row[:-1], carried=bool(row[-1]))
+            Row(*row)._replace(carried=bool(row[-1]))
             for row in db.execute(f"SELECT {cells} FROM transitions ORDER BY rowid")
         ]
 
 
 # Either.
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file is a journal, as far as its beginning tells, and no plain trace. Raises OSError."""
+    with path.open("rb") as file:
+        head = file.read(_BLOCK)
+    first, newline, _ = head.partition(b"\n")
+    if head.startswith(_MAGIC) or (not newline and first.startswith(_FIRST)):
+        return True
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "run" in value
 
 
 def read_file(path: Path) -> tuple[list[Row], int]:

@@ -135,7 +135,13 @@ class RegistryTarget:
     def status(self) -> Snapshot:
         """Return how it is."""
         plugins = tuple(self._plugins())
-        return Snapshot(self.name, self.live(), _ready(plugins), plugins, () if self._orchestrator is None else self._orchestrator.channels())
+        return Snapshot(
+            self.name,
+            self.live(),
+            _ready(plugins),
+            plugins,
+            () if self._orchestrator is None else self._orchestrator.channels(),
+        )
 
     def live(self) -> bool:
         """Return True: it answers."""
