@@ -57,16 +57,29 @@ class Hub(Generic[E]):
 
     Args:
         clock: what ``at`` is read from, in seconds since the epoch.
+
+    Attributes:
+        loop: the event loop that the tellers run in.
+        now: the clock of that loop, for durations.
     """
 
-    __slots__ = ("_entries", "_telling", "_untold", "clock", "listeners")
+    __slots__ = ("_entries", "_telling", "_untold", "clock", "listeners", "loop", "now")
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.listeners: tuple[Callable[[E], object], ...] = ()
         self._entries: tuple[tuple[Callable[[E], object]], ...] = ()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.now: Callable[[], float] = time.monotonic
         self._untold: deque[E] = deque()
         self._telling = False
+
+    def run_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take ``loop`` for the one that the tellers run in."""
+        self.loop = loop
+        # Without the detour where it is one: this is called twice for every transition.
+        plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
+        self.now = time.monotonic if plain else loop.time
 
     def subscribe(self, listener: Callable[[E], object]) -> Callable[[], None]:
         """Call ``listener`` with every event from now on. Returns a function that ends it.

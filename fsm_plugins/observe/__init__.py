@@ -12,7 +12,6 @@ from fsm_plugins.observe.steps import Step, read_trace, steps_of, write_trace
 from fsm_plugins.observe.stores import Row
 from fsm_plugins.observe.target import (
     ChannelStatus,
-    Event,
     PluginStatus,
     RegistryTarget,
     Snapshot,
@@ -23,7 +22,6 @@ from fsm_plugins.observe.target import (
 __all__ = [
     "ChannelStatus",
     "Contents",
-    "Event",
     "Feed",
     "Journal",
     "JournalError",

@@ -16,14 +16,13 @@ from attrs import asdict
 
 from fsm_plugins.lifecycle import TransitionEvent
 from fsm_plugins.observe.steps import Step, step_of
-from fsm_plugins.observe.target import Event
 from fsm_plugins.supervision import SupervisionEvent
 
 __all__ = ["Feed", "Follower"]
 
 
 class Feed:
-    """Hands events on to followers. It is a listener: ``target.subscribe(feed)``.
+    """Hands events on to followers. It is a listener: ``target.subscribe(feed, feed)``.
 
     Args:
         recent: how many events are kept for those who come later.
@@ -41,7 +40,7 @@ class Feed:
         self._recent: deque[tuple[int, Step | SupervisionEvent]] = deque(maxlen=recent)
         self._numbers = itertools.count(1)
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: TransitionEvent | SupervisionEvent) -> None:
         """Take an event, and hand it on."""
         # As a step: an exception that is kept keeps alive whatever it came through.
         entry = next(self._numbers), step_of(event) if isinstance(event, TransitionEvent) else event

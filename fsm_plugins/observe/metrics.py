@@ -1,20 +1,22 @@
 """Metrics in the format of Prometheus. The names and labels are listed in docs/observing.md.
 
 Almost everything is looked up when somebody scrapes: states, health, channels. What happened in between has to be
-counted as it happens, and that is one entry in a dictionary: an instrument of the library would cost several times as
-much. The states are those of each plugin's lifecycle, the labels of transitions those of its arcs.
+counted. A transition puts its event in a queue and does no more; the events are counted at each scrape, and once a
+second, so that they do not pile up. The states are those of each plugin's lifecycle, the labels of transitions those of
+its arcs.
 """
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, get_args, get_type_hints
 
 from fsm_plugins.lifecycle import TransitionEvent
 from fsm_plugins.metadata import HealthStatus
-from fsm_plugins.observe.target import ChannelStatus, Event, PluginStatus, Target
+from fsm_plugins.observe.target import ChannelStatus, PluginStatus, Target
 
 try:
     from prometheus_client import CollectorRegistry
@@ -30,13 +32,15 @@ __all__ = ["BUCKETS", "Metrics"]
 BUCKETS: Final = (0.0001, 0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
 """The upper bounds of the histogram of transitions, in seconds. A hook's deadline is 30 unless it says otherwise."""
 
+DIGEST_SECONDS: Final = 1.0
+
 _BOUNDS: Final = [*map(floatToGoString, BUCKETS), "+Inf"]
 _LEVELS: Final[tuple[str, ...]] = (*get_args(get_type_hints(HealthStatus)["level"]), "unknown")
 _PREFIX: Final = "fsm_plugins_"
 
 
 class Metrics(Collector):
-    """Counts what happens, and tells how a target is. It is a listener: ``target.subscribe(metrics)``.
+    """Counts what happens, and tells how a target is.
 
     Args:
         target: the application.
@@ -52,23 +56,44 @@ class Metrics(Collector):
         self._target = target
         self._extra = extra
         # plugin, trigger, source, dest -> the sum of seconds, and how many there were in each bucket.
+        self._events: deque[TransitionEvent] = deque()
+        self._end: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._transitions: dict[tuple[str, ...], list[float]] = {}
         self._failures: Counter[tuple[str, str]] = Counter()
         self.registry.register(self)
 
-    def __call__(self, event: Event) -> None:
-        """Count an event."""
-        if type(event) is not TransitionEvent:
-            return
-        key = event[:4]
-        cell = self._transitions.get(key)
-        if cell is None:
-            cell = self._transitions[key] = [0.0] * (len(BUCKETS) + 2)
-        seconds = event[5]
-        cell[0] += seconds
-        cell[bisect_left(BUCKETS, seconds) + 1] += 1
-        if event.cause is not None:
-            self._failures[event.plugin, type(event.cause).__name__] += 1
+    def start(self) -> None:
+        """Begin to count what happens to the target. To be called in its event loop."""
+        if self._end is None:
+            self._end = self._target.subscribe(self._events.append)
+            self._digest_again()
+
+    def stop(self) -> None:
+        """End that. What was counted can still be had."""
+        if self._end is not None:
+            self._end()
+            self._end = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._digest()
+
+    def _digest_again(self) -> None:
+        self._digest()
+        self._timer = asyncio.get_running_loop().call_later(DIGEST_SECONDS, self._digest_again)
+
+    def _digest(self) -> None:
+        """Count the events that have come."""
+        events, transitions = self._events, self._transitions
+        for _ in range(len(events)):
+            event = events.popleft()
+            key, seconds, cause = event[:4], event[5], event[6]
+            if (cell := transitions.get(key)) is None:
+                cell = transitions[key] = [0.0] * (len(BUCKETS) + 2)
+            cell[0] += seconds
+            cell[bisect_left(BUCKETS, seconds) + 1] += 1
+            if cause is not None:
+                self._failures[event[0], type(cause).__name__] += 1
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """Return all of them as text, and its content type.
@@ -81,6 +106,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all of them, as the library wants it."""
+        self._digest()
         status = self._target.status()
         yield _gauge("live", "Whether the application is live.", [((), status.live)])
         yield _gauge("ready", "Whether the application is ready.", [((), status.ready)])

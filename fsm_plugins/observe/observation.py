@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Observation", "observation_problems"]
 
+_TRIM_SECONDS: Final = 1.0
 _LONGEST_SOCKET: Final = 107  # bytes, what sockaddr_un holds on Linux beside the final zero
 
 
@@ -62,6 +63,7 @@ class Observation:
         self._metrics = metrics
         self._socket, self._http, self._token = socket, http, token
         self._ends: list[Callable[[], None]] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     def from_config(cls, config: Config) -> Observation:
@@ -104,19 +106,21 @@ class Observation:
             except JournalError as error:
                 logger.error("no journal: %s; the plugins go on without it", error)
             else:
-                self._ends.append(target.subscribe(self.journal))
+                self._ends.append(target.subscribe(self.journal.note))
+                self._trim(self.journal)
         if self._socket is None and self._http is None:
             return
         from fsm_plugins.observe.server import Endpoint
 
         feed = Feed()
-        self._ends.append(target.subscribe(feed))
+        self._ends.append(target.subscribe(feed, feed))
         metrics: Any = None
         if self._metrics:
             from fsm_plugins.observe.metrics import Metrics
 
             metrics = Metrics(target, lambda: self._counters(feed))
-            self._ends.append(target.subscribe(metrics))
+            metrics.start()
+            self._ends.append(metrics.stop)
         self.endpoint = Endpoint(target, feed, metrics, path=self._socket, http=self._http, token=self._token)
         await self.endpoint.start()
 
@@ -127,11 +131,17 @@ class Observation:
                 await self.endpoint.stop()
         finally:
             self.endpoint = None
+            if self._timer is not None:
+                self._timer.cancel()
             for end in self._ends:
                 end()
             self._ends.clear()
             if self.journal is not None:
                 await asyncio.to_thread(self.journal.stop)
+
+    def _trim(self, journal: Journal) -> None:
+        journal.trim()
+        self._timer = asyncio.get_running_loop().call_later(_TRIM_SECONDS, self._trim, journal)
 
     def _counters(self, feed: Feed) -> Iterator[tuple[str, str, float]]:
         """Yield what observation itself has to tell."""

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 from fsm_plugins.errors import PluginError
 from fsm_plugins.observe.steps import Step, read_step
 
-__all__ = ["Format", "JournalError", "Row", "Store", "explain", "is_journal", "open_store", "read_file"]
+__all__ = ["Cells", "Format", "JournalError", "Row", "Store", "explain", "is_journal", "open_store", "read_file"]
 
 Format: TypeAlias = Literal["jsonl", "sqlite"]
 
@@ -57,6 +57,10 @@ class Row(NamedTuple):
         return Step(*self[:7])
 
 
+Cells: TypeAlias = tuple[str, str, str, str, float, float, str | None, str, int, bool]
+"""What is in a `Row`, for those who make many."""
+
+
 class Store(Protocol):
     """A file that rows are appended to.
 
@@ -68,7 +72,7 @@ class Store(Protocol):
     size: int
     note: str
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[Cells]) -> None:
         """Write rows, all or none.
 
         Raises:
@@ -113,9 +117,9 @@ class JsonLines:
             os.close(self._file)
             raise
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[Cells]) -> None:
         """Write rows with one call of the system, as a rule."""
-        data = b"".join(map(_line, rows))
+        data = _lines(rows)
         begun = 0
         try:
             while begun < len(data):
@@ -165,30 +169,38 @@ def _is_step(line: bytes) -> bool:
     return True
 
 
-@lru_cache(maxsize=4096)
-def _begin(plugin: str, trigger: str, source: str, dest: str) -> str:
-    """Return the part of a line that comes again and again."""
-    known = {"plugin": plugin, "trigger": trigger, "source": source, "dest": dest}
-    return json.dumps(known, ensure_ascii=False)[:-1] + ', "at": '
+@lru_cache(maxsize=1024)
+def _move(trigger: str, source: str, dest: str) -> str:
+    """Return the part of a line that tells the arc; there are only so many."""
+    return json.dumps({"trigger": trigger, "source": source, "dest": dest}, ensure_ascii=False)[1:-1]
 
 
-def _seconds(seconds: float) -> str:
-    """Return a number of seconds with its microseconds. Much faster than to format a float."""
-    if 0.0 <= seconds < 1e15:
-        return "%d.%06d" % divmod(round(seconds * 1e6), 1_000_000)  # noqa: UP031
-    return json.dumps(seconds)
+_quoted: Final = json.encoder.encode_basestring
 
 
-def _line(row: Row) -> bytes:
-    cause = "null" if row.cause is None else json.dumps(row.cause, ensure_ascii=False)
-    line = (
-        f'{_begin(*row[:4])}{_seconds(row.at)}, "duration": {_seconds(row.duration)}, "cause": {cause}'
-        f', "run": "{row.run}", "seq": {row.seq}{CARRIED if row.carried else ""}}}\n'
-    )
-    return line.encode("utf-8", "backslashreplace")  # what is no character becomes an escape, as JSON has them
+def _lines(rows: Sequence[Cells]) -> bytes:
+    """Return rows as lines. It is most of what a journal costs, and to format floats would be most of that."""
+    lines: list[str] = []
+    last, second = -1, ""
+    for plugin, trigger, source, dest, at, duration, cause, run, seq, carried in rows:
+        if 0.0 <= at < 1e12:
+            if (whole := int(at)) != last:
+                last, second = whole, str(whole)
+            when = f"{second}.{str(int((at - whole) * 1e6) + 1_000_000)[1:]}"
+        else:
+            when = json.dumps(at)
+        took = f"0.{str(int(duration * 1e6) + 1_000_000)[1:]}" if 0.0 <= duration < 1.0 else json.dumps(duration)
+        lines.append(
+            f'{{"plugin": {_quoted(plugin)}, {_move(trigger, source, dest)}, "at": {when}, "duration": {took}'
+            f', "cause": {"null" if cause is None else _quoted(cause)}, "run": "{run}", "seq": {seq}'
+            f"{_CARRIED if carried else _END}"
+        )
+    # What is no character becomes an escape, as JSON has them.
+    return "".join(lines).encode("utf-8", "backslashreplace")
 
 
-CARRIED: Final = ', "carried": true'
+_END: Final = "}\n"
+_CARRIED: Final = ', "carried": true}\n'
 
 
 def _read_lines(data: bytes) -> tuple[list[Row], int]:
@@ -253,7 +265,7 @@ class Sqlite:
             self._db.close()
             raise
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[Cells]) -> None:
         """Write rows in one transaction."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -283,11 +295,14 @@ class Sqlite:
             raise foreign
 
 
-def _plain(rows: Sequence[Row]) -> Iterator[tuple[object, ...]]:
+def _plain(rows: Sequence[Cells]) -> Iterator[tuple[object, ...]]:
     for row in rows:
-        yield tuple(
-            str(cell).encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else cell for cell in row
-        )
+        yield tuple(_text(cell) if isinstance(cell, str) else cell for cell in row)
+
+
+def _text(cell: str) -> str:
+    """Return a text as SQLite takes it: a plain one, of nothing but characters."""
+    return str.encode(cell, "utf-8", "backslashreplace").decode()
 
 
 def _read_sqlite(path: Path) -> list[Row]:

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from attrs import frozen
 
-from fsm_plugins.errors import NotFound, PluginError
+from fsm_plugins.errors import PluginError
 from fsm_plugins.guard import describe
-from fsm_plugins.lifecycle import INIT, START, TransitionEvent
+from fsm_plugins.lifecycle import INIT, START, Listener
 from fsm_plugins.metadata import HealthStatus
 from fsm_plugins.orchestrator import Orchestrator
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.receipts import ChannelStatus
 from fsm_plugins.registry import PluginHealth, PluginRegistry
-from fsm_plugins.supervision import SupervisionEvent, Supervisor
+from fsm_plugins.supervision import SupervisionListener, Supervisor
 
-__all__ = ["ChannelStatus", "Event", "PluginStatus", "RegistryTarget", "Snapshot", "SupervisorTarget", "Target"]
-
-Event: TypeAlias = TransitionEvent | SupervisionEvent
+__all__ = ["ChannelStatus", "PluginStatus", "RegistryTarget", "Snapshot", "SupervisorTarget", "Target"]
 
 
 @frozen
@@ -101,8 +99,11 @@ class Target(Protocol):
     async def restart(self, name: str) -> None:
         """Stop a plugin if need be, and start a fresh one in its place. Raises PluginError."""
 
-    def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Call ``listener`` with everything that happens. Returns a function that ends it."""
+    def subscribe(self, transitions: Listener, supervision: SupervisionListener | None = None) -> Callable[[], None]:
+        """Call ``transitions`` with every transition, and ``supervision`` with everything a supervisor does.
+
+        Returns a function that ends both.
+        """
 
 
 class RegistryTarget:
@@ -127,10 +128,10 @@ class RegistryTarget:
         self.registry = registry
         self._orchestrator = orchestrator
         self._begun = clock()
-        self._since: dict[str, float] = {}
-        self._health: dict[str, HealthStatus] = {}
+        self._health: dict[str, tuple[HealthStatus, float]] = {}
         self._unwanted: set[str] = set()
-        registry.subscribe(self._heard)
+        # Only a plugin that somebody listens to knows since when it is in its state.
+        registry.subscribe(bool)
 
     def status(self) -> Snapshot:
         """Return how it is."""
@@ -177,23 +178,25 @@ class RegistryTarget:
             "run the plugins under a supervisor"
         )
 
-    def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Call ``listener`` with every transition. Returns a function that ends it."""
-        return self.registry.subscribe(listener)
+    def subscribe(self, transitions: Listener, supervision: SupervisionListener | None = None) -> Callable[[], None]:
+        """Call ``transitions`` with every transition. Returns a function that ends it. There is no supervisor."""
+        return self.registry.subscribe(transitions)
 
     def note_health(self, answers: Iterable[PluginHealth]) -> None:
         """Take note of what plugins said of themselves, as ``registry.health_check_all()`` returns it."""
-        self._health.update((answer.name, answer.status) for answer in answers)
+        self._health.update((answer.name, (answer.status, self._moved(answer.name))) for answer in answers)
 
     def _plugins(self) -> Iterator[PluginStatus]:
         for plugin in self.registry:
             name = plugin.info.name
-            since = self._since.get(name, self._begun)
-            yield plugin_status(plugin, name not in self._unwanted, self._health.get(name), 0, since)
+            health, since = self._health.get(name, (None, 0.0))
+            if since != self._moved(name):
+                health = None  # that was before it moved
+            yield plugin_status(plugin, name not in self._unwanted, health, 0, self._moved(name) or self._begun)
 
-    def _heard(self, event: TransitionEvent) -> None:
-        self._since[event.plugin] = event.at
-        self._health.pop(event.plugin, None)  # that was in another state
+    def _moved(self, name: str) -> float:
+        plugin = self.registry.get(name)
+        return 0.0 if plugin is None else plugin._guard.moved
 
 
 class SupervisorTarget:
@@ -211,8 +214,6 @@ class SupervisorTarget:
         self.name = name or supervisor.info.name
         self.supervisor = supervisor
         self._begun = clock()
-        self._since: dict[str, float] = {}
-        supervisor.registry.subscribe(self._heard)
 
     def status(self) -> Snapshot:
         """Return how it is."""
@@ -240,9 +241,11 @@ class SupervisorTarget:
         """Raises as `Supervisor.restart` does."""
         await self.supervisor.restart(name)
 
-    def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Call ``listener`` with every transition, and with everything the supervisor does and notices."""
-        ends = [self.supervisor.registry.subscribe(listener), self.supervisor.subscribe(listener)]
+    def subscribe(self, transitions: Listener, supervision: SupervisionListener | None = None) -> Callable[[], None]:
+        """Call the listeners; see `Target`."""
+        ends = [self.supervisor.registry.subscribe(transitions)]
+        if supervision is not None:
+            ends.append(self.supervisor.subscribe(supervision))
 
         def unsubscribe() -> None:
             for end in ends:
@@ -253,14 +256,11 @@ class SupervisorTarget:
     def _plugins(self) -> Iterator[PluginStatus]:
         for child in self.supervisor.status():
             plugin = self.supervisor.registry[child.name]
-            since = self._since.get(child.name, self._begun)
+            since = plugin._guard.moved or self._begun  # the supervisor itself listens, so it is known
             given_up = f"given up: {child.given_up}" if child.given_up else ""
             # One that was given up is still missing: the application is not ready without it.
             wanted = child.wanted or bool(child.given_up)
             yield plugin_status(plugin, wanted, child.health, child.restarts, since, given_up)
-
-    def _heard(self, event: TransitionEvent) -> None:
-        self._since[event.plugin] = event.at
 
 
 def plugin_status(
@@ -289,8 +289,3 @@ def plugin_status(
 def _ready(plugins: Iterable[PluginStatus]) -> bool:
     wanted = [plugin for plugin in plugins if plugin.wanted]
     return all(plugin.runs and not (plugin.health and plugin.health.is_unhealthy) for plugin in wanted)
-
-
-def refusal(error: PluginError) -> int:
-    """Return the HTTP status for an error of a target."""
-    return 404 if isinstance(error, NotFound) else 409

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import TransitionEvent
-from fsm_plugins.observe.target import Event
 
 try:
     from opentelemetry import trace
@@ -33,10 +32,8 @@ class Tracing:
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("fsm_plugins", tracer_provider=provider)
 
-    def __call__(self, event: Event) -> None:
-        """Make a span of a transition; do nothing about any other event."""
-        if not isinstance(event, TransitionEvent):
-            return
+    def __call__(self, event: TransitionEvent) -> None:
+        """Make a span of a transition."""
         end = round(event.at * 1e9)
         span = self._tracer.start_span(
             f"{event.plugin}.{event.trigger}",
