@@ -33,6 +33,7 @@ from fsm_plugins.observe.feed import Feed, Follower
 from fsm_plugins.observe.target import PluginStatus, Target
 
 try:
+    from h11 import LocalProtocolError
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -201,7 +202,12 @@ class _Protocol(H11Protocol):
 
         async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
             scope["fsm_plugins.transport"] = transport
-            await app(scope, receive, send)
+            try:
+                await app(scope, receive, send)
+            except LocalProtocolError:  # the rest of the request was garbage, and was answered already
+                transport.abort()
+                while not self.cycle.disconnected:
+                    await asyncio.sleep(0)
 
         self.app = with_transport
         self._await_request()

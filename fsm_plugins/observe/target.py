@@ -223,7 +223,7 @@ class SupervisorTarget:
 
     def live(self) -> bool:
         """Whether the supervisor has not given up."""
-        return self.supervisor.state not in self.supervisor.lifecycle.failures
+        return self.supervisor.failure is None
 
     def ready(self) -> bool:
         """Whether every plugin runs that should, and none said that it is unhealthy."""
