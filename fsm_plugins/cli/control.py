@@ -155,8 +155,10 @@ def _request(path: str, method: str, target: str, patience: float | None, **head
         fail(f"{path} may not be opened: it belongs to another user")
     except TimeoutError:
         fail(f"the application at {path} does not answer")
-    except (OSError, http.client.HTTPException) as error:
-        fail(f"the application at {path} cannot be asked: {error}")
+    except http.client.HTTPException:
+        fail(f"what answers at {path} is no application of fsm-plugins")
+    except OSError as error:
+        fail(f"the application at {path} cannot be asked: {error.strerror or error}")
 
 
 def _ask(path: str, method: str, target: str, patience: float | None) -> dict[str, Any]:

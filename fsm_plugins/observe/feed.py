@@ -102,18 +102,19 @@ class Follower:
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self.woken.wait()
-        if self.ended.is_set():
-            return b""
-        self.woken.clear()
         taken = list(self.waiting)
         self.waiting.clear()
+        if self.ended.is_set():
+            return b"".join(_sent(_plain(*entry)) for entry in taken)
+        self.woken.clear()
         return b"".join(_sent(_plain(*entry)) for entry in taken) or b": nothing new\n\n"
 
     def close(self, *, dropped: bool = False) -> None:
-        """End it."""
+        """End it. What it has not taken yet it can still take, unless it was dropped."""
         self._feed.followers.discard(self)
         self.dropped = dropped
-        self.waiting.clear()
+        if dropped:
+            self.waiting.clear()
         self.ended.set()
         self.woken.set()
 

@@ -206,7 +206,7 @@ class _Protocol(H11Protocol):
                 await app(scope, receive, send)
             except LocalProtocolError:  # the rest of the request was garbage, and was answered already
                 transport.abort()
-                while not self.cycle.disconnected:
+                while not self.cycle.disconnected:  # noqa: ASYNC110
                     await asyncio.sleep(0)
 
         self.app = with_transport

@@ -235,7 +235,7 @@ def _row(step: Step, value: dict[str, Any], number: int) -> Row:
 APPLICATION_ID: Final = 0x66736D70  # "fsmp"
 _MAGIC: Final = b"SQLite format 3\0"
 _TABLE: Final = """
-CREATE TABLE IF NOT EXISTS transitions (
+CREATE TABLE transitions (
     plugin TEXT NOT NULL, "trigger" TEXT NOT NULL, source TEXT NOT NULL, dest TEXT NOT NULL,
     at REAL NOT NULL, duration REAL NOT NULL, cause TEXT,
     run TEXT NOT NULL, seq INTEGER NOT NULL, carried INTEGER NOT NULL
@@ -253,13 +253,15 @@ class Sqlite:
         self._path = path
         self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
         try:
-            self._check()
+            begun = self._check()
             # No write-ahead log: the journal has to be one file, for it is renamed when it is full.
             self._db.execute("PRAGMA journal_mode = DELETE")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(_TABLE)
-            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            self._db.execute("PRAGMA user_version = 1")
+            if not begun:
+                # In one step: a process that is killed leaves a journal, or a database with nothing in it.
+                self._db.executescript(
+                    f"BEGIN; {_TABLE}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1; COMMIT;"
+                )
             self.size = path.stat().st_size
         except BaseException:
             self._db.close()
@@ -281,8 +283,8 @@ class Sqlite:
         """Close the database."""
         self._db.close()
 
-    def _check(self) -> None:
-        """Refuse a file that is something else."""
+    def _check(self) -> bool:
+        """Return whether it is a journal already, or still nothing at all. Refuse a file that is something else."""
         foreign = JournalError(f"{self._path} is no SQLite journal, and is left as it is; give another path")
         try:
             tables = [name for (name,) in self._db.execute("SELECT name FROM sqlite_master")]
@@ -293,6 +295,7 @@ class Sqlite:
             raise foreign from None
         if tables and number != APPLICATION_ID:
             raise foreign
+        return bool(tables)
 
 
 def _plain(rows: Sequence[Cells]) -> Iterator[tuple[object, ...]]:
@@ -307,6 +310,8 @@ def _text(cell: str) -> str:
 
 def _read_sqlite(path: Path) -> list[Row]:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5.0)) as db:
+        if not db.execute("SELECT name FROM sqlite_master").fetchall():
+            return []  # killed before it had begun
         if db.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
             raise ValueError("it is a SQLite database, but no journal")
         cells = ", ".join(f'"{name}"' for name in Row._fields)

@@ -46,7 +46,7 @@ async def main(path, kind, max_bytes, limit):
         await registry.start_all()
         await registry.stop_all()
         turns += 1
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.0005)
     for _ in range(50):
         await registry.start_all()
         await registry.stop_all()
@@ -93,7 +93,7 @@ def test_a_killed_process_leaves_a_journal_that_opens(kind: str, max_bytes: int,
         process = child(path, kind, max_bytes)
         deadline = time.monotonic() + 20
         seen = set(last_states(path)) if path.exists() else set()
-        time.sleep(rng.uniform(0.02, 0.15))
+        time.sleep(rng.uniform(0.02, 0.1))
         while not path.exists() and not (tmp_path / "j.1").exists():
             assert time.monotonic() < deadline
         process.kill()
