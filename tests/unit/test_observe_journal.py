@@ -58,7 +58,7 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
         db.execute("CREATE TABLE mine (x)")
     for kind in ("sqlite", "jsonl"):
         with pytest.raises(JournalError, match="is left as it is"):
-            Journal(path, format=kind).start()  # type: ignore[arg-type]
+            Journal(path, format=kind).start()
     with pytest.raises(ValueError, match="but no journal"):
         read_journal(path)
     with closing(sqlite3.connect(path)) as db:
