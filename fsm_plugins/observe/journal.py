@@ -17,6 +17,7 @@ with a copy of the last line of each plugin, so that the newest file alone tells
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import queue
@@ -36,7 +37,7 @@ from fsm_plugins.lifecycle import Listener, TransitionEvent
 from fsm_plugins.observe.steps import Step
 from fsm_plugins.observe.stores import Cells, Format, JournalError, Row, Store, explain, open_store, read_file
 
-__all__ = ["Contents", "Journal", "JournalError", "files_of", "last_states", "read_journal"]
+__all__ = ["Contents", "Journal", "JournalError", "last_states", "read_journal"]
 
 logger = logging.getLogger("fsm_plugins")
 
@@ -279,15 +280,6 @@ class Contents:
         return tuple(row.step for row in self.rows)
 
 
-def files_of(path: str | os.PathLike[str]) -> list[Path]:
-    """Return the files of a journal that there are, the oldest first."""
-    first, found, number = Path(path), [], 1
-    while (older := _numbered(first, number)).exists():
-        found.append(older)
-        number += 1
-    return [*reversed(found), *([first] if first.exists() or not found else [])]
-
-
 def read_journal(path: str | os.PathLike[str]) -> Contents:
     """Read a journal, of either kind, also one that is being written or whose process was killed.
 
@@ -298,18 +290,30 @@ def read_journal(path: str | os.PathLike[str]) -> Contents:
         OSError: a file cannot be read.
         ValueError: a file is no journal; the text names it and the line.
     """
+    first, torn, number = Path(path), 0, 1
+    files: list[list[Row]] = []
+    # The newest first: if they get other names meanwhile, one is read twice, and none is missed.
+    try:
+        found, torn = _read(first)
+        files.append(found)
+    except FileNotFoundError:
+        if not _numbered(first, 1).exists():
+            raise
+    with suppress(FileNotFoundError):
+        while True:
+            files.append(_read(_numbered(first, number))[0])
+            number += 1
     rows: dict[tuple[str, int], Row] = {}
-    torn, nameless = 0, 0
-    for file in files_of(path):
-        try:
-            found, torn = read_file(file)
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from error.__cause__
-        for row in found:
-            if not row.run:
-                nameless += 1
-            rows.setdefault((row.run, row.seq if row.run else nameless), row)
+    for place, row in enumerate(itertools.chain.from_iterable(reversed(files))):
+        rows.setdefault((row.run, row.seq) if row.run else ("", place), row)
     return Contents(tuple(rows.values()), torn, _missing(rows.values()))
+
+
+def _read(file: Path) -> tuple[list[Row], int]:
+    try:
+        return read_file(file)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error.__cause__
 
 
 def _missing(rows: Iterable[Row]) -> int:

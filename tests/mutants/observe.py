@@ -80,7 +80,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ),
     ("a duration before the epoch of durations", _STORES, "if 0.0 <= duration < 1.0 else", "if duration < 1.0 else"),
     ("the next file begins empty", _JOURNAL, "        self._fresh = True\n", ""),
-    ("what was carried over counts twice", _JOURNAL, "            rows.setdefault(", "            rows.__setitem__("),
+    ("what was carried over counts twice", _JOURNAL, "        rows.setdefault(", "        rows.__setitem__("),
     (
         "copies fill the file",
         _JOURNAL,
