@@ -165,10 +165,10 @@ class Guard:
                 self._release()
         if failure is None:
             if self.hub is not None:
-                self._tell(move, None)
+                self._tell(move, None, trigger)
             return
         if failed is not None:
-            self._tell(failed, failure.cause)
+            self._tell(failed, failure.cause, trigger)
         if isinstance(failure.error, HookFailed) and failure.error is not failure.cause:
             raise failure.error from failure.cause
         raise failure.error
@@ -358,7 +358,7 @@ class Guard:
             self._machine.complete(admission, self.plugin)
         except BaseException:
             if self.state != admission.move.source:  # it raised after the change of state, which therefore happened
-                self._tell(admission.move, None)
+                self._tell(admission.move, None, admission.move.trigger)
             raise
 
     def _commit_failure(self, cause: BaseException) -> Move | None:
@@ -394,14 +394,14 @@ class Guard:
         finally:
             self._release()
         if move is not None:
-            self._tell(move, cause)
+            self._tell(move, cause, "")
 
-    def _tell(self, move: Move, cause: BaseException | None) -> None:
+    def _tell(self, move: Move, cause: BaseException | None, call: str) -> None:
         hub = self.hub
         if hub is not None and hub.listeners:
             duration = 0.0 if self._since is None else hub.now() - self._since
             self.moved = at = hub.clock()
-            what = (self.info.name, move.trigger, move.source, move.dest, at, duration, cause)
+            what = (self.info.name, move.trigger, move.source, move.dest, at, duration, cause, call)
             hub.publish(_new(TransitionEvent, what))
 
     # Workers.

@@ -13,7 +13,7 @@ from fsm_plugins.cli.output import fail, invalid, print_json, print_table
 from fsm_plugins.diagrams.command import diagram
 from fsm_plugins.errors import ConfigError, PluginError, StopFailed
 from fsm_plugins.loading import discover
-from fsm_plugins.observe import configure, log_transition
+from fsm_plugins.observe import configure, log_supervision, log_transition
 from fsm_plugins.orchestrator import Receipt
 
 _config = click.argument("config", envvar="FSM_PLUGINS_CONFIG", type=click.Path())
@@ -49,6 +49,8 @@ def run(config: str, seconds: float | None, until_idle: bool, log_level: str, as
     application = _build(config, as_json)
     configure(log_level, application.observation.log)
     application.registry.subscribe(log_transition)
+    if application.supervisor is not None:
+        application.supervisor.subscribe(log_supervision)
     problem: PluginError | None = None
     try:
         asyncio.run(application.run(until_idle=until_idle, seconds=seconds))

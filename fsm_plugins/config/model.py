@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from fsm_plugins.config.converter import Check, RawTable
 from fsm_plugins.metadata import Deadlines
+from fsm_plugins.supervision import Backoff, Child, Policy, Restart
 
 __all__ = [
     "AppSection",
@@ -65,6 +66,7 @@ class PluginSection:
         inputs, outputs: for a port that is not connected to the channel of its own name, that channel.
         deadlines: what was given for this plugin or else for all of them, in seconds; see `merge_deadlines`.
         settings: what its class is to be built with, unchecked; see `structure_settings`.
+        restart, backoff, group: what is different for it under the supervisor; see `Child`.
     """
 
     use: str
@@ -73,6 +75,9 @@ class PluginSection:
     outputs: Mapping[str, str] = field(factory=dict)
     deadlines: Mapping[str, Seconds] = field(factory=dict)
     settings: RawTable = field(factory=dict)
+    restart: Restart | None = None
+    backoff: Backoff | None = None
+    group: str | None = None
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -150,6 +155,7 @@ class Config:
         source: the file, as it was given.
         directory: where the file is, an absolute path.
         app: the table ``[app]``.
+        supervisor: the table ``[supervisor]``; None if there is none.
         channels, plugins: the sections by their names, in the order of the file.
         observe: the table ``[observe]``.
         unsound: the key paths of the sections in which a problem was found. What is wrong there is at its default, and
@@ -160,10 +166,20 @@ class Config:
     source: str
     directory: Path
     app: AppSection
+    supervisor: Policy | None = None
     channels: Mapping[str, ChannelSection] = field(factory=dict)
     plugins: Mapping[str, PluginSection] = field(factory=dict)
     unsound: frozenset[str] = frozenset()
     observe: ObserveSection = ObserveSection()
+
+    @property
+    def children(self) -> dict[str, Child]:
+        """What is different for single plugins under the supervisor."""
+        return {
+            name: Child(section.restart, section.backoff, section.group)
+            for name, section in self.plugins.items()
+            if (section.restart, section.backoff, section.group) != (None, None, None)
+        }
 
     @property
     def search_path(self) -> tuple[Path, ...]:

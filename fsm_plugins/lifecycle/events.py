@@ -34,6 +34,7 @@ class TransitionEvent(NamedTuple):
         at: when, in seconds since the epoch, by the hub's clock.
         duration: how long the call took, in seconds of the event loop's clock.
         cause: what made it fail, otherwise None.
+        call: the trigger of the call that came to this; empty where a plugin failed outside of any call.
     """
 
     plugin: str
@@ -43,6 +44,7 @@ class TransitionEvent(NamedTuple):
     at: float
     duration: float
     cause: BaseException | None = None
+    call: str = ""
 
     def __str__(self) -> str:
         text = f"{self.plugin}: {self.source} -> {self.dest} ({self.trigger}, {self.duration:.3f} s)"

@@ -11,7 +11,7 @@ write, so a machine that loses its power may lose what its operating system had 
 What cannot be written, because the disk is full, is kept and tried again until there is room; beyond a limit, the
 oldest is dropped. Numbers in the file have a gap then, and so its reader knows how much is missing.
 
-When the file has grown to its limit it is renamed to ``PATH.1``, that one to ``PATH.2``, and so on. The new file begins
+When the file has grown to its limit it becomes ``PATH.1``, that one ``PATH.2``, and so on. The new file begins
 with a copy of the last line of each plugin, so that the newest file alone tells the state of every plugin.
 """
 
@@ -191,7 +191,7 @@ class Journal:
     def _write(self) -> None:
         try:
             if self._store is not None and self._store.size - self._base >= self._max_bytes:
-                self._rotate()
+                self._rotate(self._store)
             if self._store is None:
                 self._store = open_store(self.path, self._format)
             if self._fresh:
@@ -230,14 +230,21 @@ class Journal:
             )
         self.failing = why
 
-    def _rotate(self) -> None:
-        """Give the file another name."""
-        self._close()
+    def _rotate(self, store: Store) -> None:
+        """Set aside what is in the file, and go on with nothing."""
         self._fresh = True
-        for number in range(self._keep, 0, -1):
-            older = _numbered(self.path, number - 1) if number > 1 else self.path
-            if older.exists():
-                os.replace(older, _numbered(self.path, number))
+        try:
+            store.set_aside(_numbered(self.path, 1), self._make_room)
+        except BaseException:
+            self._close()
+            raise
+
+    def _make_room(self) -> None:
+        """Give every full file the number of the next older one."""
+        for number in range(self._keep, 1, -1):
+            newer = _numbered(self.path, number - 1)
+            if newer.exists():
+                os.replace(newer, _numbered(self.path, number))
 
     def _close(self) -> None:
         store, self._store = self._store, None

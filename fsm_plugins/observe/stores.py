@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -79,6 +79,17 @@ class Store(Protocol):
             OSError, sqlite3.Error: they could not be written.
         """
 
+    def set_aside(self, path: Path, make_room: Callable[[], None]) -> None:
+        """Move everything to another file, and go on with nothing; that of the old name is replaced.
+
+        Args:
+            path: the other file.
+            make_room: to be called just before it is made.
+
+        Raises:
+            OSError, sqlite3.Error: it could not be done. The store can only be closed then.
+        """
+
     def close(self) -> None:
         """Close the file."""
 
@@ -103,6 +114,7 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self.note = ""
+        self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._regular = stat.S_ISREG(os.fstat(self._file).st_mode)
@@ -129,6 +141,14 @@ class JsonLines:
                 os.ftruncate(self._file, self.size)
             raise
         self.size += begun
+
+    def set_aside(self, path: Path, make_room: Callable[[], None]) -> None:
+        """Rename the file, and make a new one."""
+        make_room()
+        os.replace(self._path, path)
+        new = JsonLines(self._path)
+        os.close(self._file)
+        self._file, self.size = new._file, new.size
 
     def close(self) -> None:
         """Close the file."""
@@ -254,7 +274,7 @@ class Sqlite:
         self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
         try:
             begun = self._check()
-            # No write-ahead log: the journal has to be one file, for it is renamed when it is full.
+            # No write-ahead log, so that it is one file and can be copied by itself.
             self._db.execute("PRAGMA journal_mode = DELETE")
             self._db.execute("PRAGMA synchronous = NORMAL")
             if not begun:
@@ -262,7 +282,7 @@ class Sqlite:
                 self._db.executescript(
                     f"BEGIN; {_TABLE}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1; COMMIT;"
                 )
-            self.size = path.stat().st_size
+            self.size = self._used()
         except BaseException:
             self._db.close()
             raise
@@ -277,7 +297,24 @@ class Sqlite:
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise
-        self.size = self._path.stat().st_size
+        self.size = self._used()
+
+    def set_aside(self, path: Path, make_room: Callable[[], None]) -> None:
+        """Copy the database, and empty it. To rename it is unsafe for its readers (sqlite.org/howtocorrupt.html)."""
+        copy = path.with_name(f"{path.name}.new")
+        copy.unlink(missing_ok=True)
+        self._db.execute("VACUUM INTO ?", (os.fspath(copy),))
+        make_room()
+        os.replace(copy, path)
+        self._db.execute("DELETE FROM transitions")
+        self.size = self._used()
+
+    def _used(self) -> int:
+        """Return how many bytes are in use; a database that was emptied keeps its pages for later."""
+        pages, free, size = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
 
     def close(self) -> None:
         """Close the database."""

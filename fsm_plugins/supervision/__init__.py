@@ -2,11 +2,27 @@
 
 from fsm_plugins.supervision.children import ChildStatus
 from fsm_plugins.supervision.events import Action, SupervisionEvent, SupervisionListener
-from fsm_plugins.supervision.policy import Backoff, Child, Group, Health, Intensity, Policy, Restart, Strategy
-from fsm_plugins.supervision.supervisor import Supervisor
+from fsm_plugins.supervision.phases import GIVEN_UP, LEFT_ALONE, PHASES, RECOVERING, UP
+from fsm_plugins.supervision.policy import (
+    Backoff,
+    Child,
+    Group,
+    Health,
+    Intensity,
+    Policy,
+    Restart,
+    Strategy,
+    problems_of,
+)
+from fsm_plugins.supervision.supervisor import Supervisor, of_the_plugin
 from fsm_plugins.supervision.watchdog import Watchdog
 
 __all__ = [
+    "GIVEN_UP",
+    "LEFT_ALONE",
+    "PHASES",
+    "RECOVERING",
+    "UP",
     "Action",
     "Backoff",
     "Child",
@@ -21,4 +37,6 @@ __all__ = [
     "SupervisionListener",
     "Supervisor",
     "Watchdog",
+    "of_the_plugin",
+    "problems_of",
 ]

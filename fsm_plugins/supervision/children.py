@@ -6,9 +6,10 @@ import asyncio
 
 from attrs import Factory, define, frozen
 
-from fsm_plugins.errors import HookFailed, NotReady, PermanentError
-from fsm_plugins.flight import Ending
+from fsm_plugins.errors import ConfigError, HookFailed, NotReady, PermanentError
+from fsm_plugins.lifecycle import State
 from fsm_plugins.metadata import HealthStatus
+from fsm_plugins.supervision.phases import MOVES, RECOVERING, UP
 from fsm_plugins.supervision.policy import Backoff, Restart
 from fsm_plugins.supervision.tree import Node, Uptime
 
@@ -21,7 +22,8 @@ class ChildStatus:
 
     Attributes:
         name: the plugin.
-        wanted: whether it is to run: nobody stopped it on request, and it was not given up.
+        restart: when it is restarted.
+        phase: whether it runs, comes back, was given up, or is left alone; see ``phases``.
         crashes: how often it failed, failed attempts to start it again included.
         failures: how often in a row, since it last ran for a stable period.
         restarts: how often it was started again.
@@ -31,7 +33,8 @@ class ChildStatus:
     """
 
     name: str
-    wanted: bool
+    restart: Restart
+    phase: State
     crashes: int
     failures: int
     restarts: int
@@ -39,27 +42,31 @@ class ChildStatus:
     given_up: str
     health: HealthStatus | None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to run: nobody stopped it, and it was not given up."""
+        return self.phase in (UP, RECOVERING)
 
-class Recovery(Ending):
+
+class Recovery:
     """Plugins that are stopped, and started again together.
 
     Attributes:
         pending: those that do not run again yet.
         due: when to start them, by the event loop's clock, in seconds.
         changed: set when there is something new: more plugins, fewer, another time.
-        absorbed: whether another recovery has taken its plugins over.
-        after: recoveries that were absorbed, and that may still be at one of the plugins.
+        after: the tasks of recoveries whose plugins it took over, and that may still be at one of them.
+        task: who carries it out.
     """
 
-    __slots__ = ("absorbed", "after", "changed", "due", "pending")
+    __slots__ = ("after", "changed", "due", "pending", "task")
 
     def __init__(self) -> None:
-        super().__init__()
         self.pending: set[str] = set()
         self.due = 0.0
         self.changed = asyncio.Event()
-        self.absorbed = False
-        self.after: list[Recovery] = []
+        self.after: set[asyncio.Task[None]] = set()
+        self.task: asyncio.Task[None]
 
 
 @define(eq=False)
@@ -81,7 +88,7 @@ class ChildState:
     backoff: Backoff
     node: Node
     uptime: Uptime
-    wanted: bool = True
+    phase: State = UP
     crashes: int = 0
     failures: int = 0
     restarts: int = 0
@@ -92,6 +99,15 @@ class ChildState:
     stopping: int = 0
     recovery: Recovery | None = None
     waiters: list[asyncio.Future[None]] = Factory(list)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to run."""
+        return self.phase in (UP, RECOVERING)
+
+    def move(self, trigger: str) -> None:
+        """Take the move of the table of phases."""
+        self.phase = MOVES[trigger, self.phase]
 
     def withdraw(self) -> None:
         """Take it out of the recovery in which it is."""
@@ -113,15 +129,22 @@ class ChildState:
     def status(self, now: float) -> ChildStatus:
         """Return how it is, ``now`` by the event loop's clock."""
         waiting = None if self.recovery is None else max(0.0, self.recovery.due - now)
-        wanted = self.wanted and not self.given_up
         return ChildStatus(
-            self.name, wanted, self.crashes, self.failures, self.restarts, waiting, self.given_up, self.health
+            self.name,
+            self.restart,
+            self.phase,
+            self.crashes,
+            self.failures,
+            self.restarts,
+            waiting,
+            self.given_up,
+            self.health,
         )
 
 
 def cause_of(error: BaseException) -> BaseException:
     """Return what a hook raised, out of the error that a call of the plugin came to."""
-    return error.__cause__ if type(error) is HookFailed and error.__cause__ is not None else error
+    return error.__cause__ if type(error) in (HookFailed, ConfigError) and error.__cause__ is not None else error
 
 
 def is_permanent(cause: BaseException) -> bool:

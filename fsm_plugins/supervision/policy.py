@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 from attrs import Attribute, field, frozen
 from attrs.converters import optional
@@ -14,8 +14,6 @@ from attrs.converters import optional
 from fsm_plugins.errors import DefinitionError, Problem, suggestion
 
 __all__ = ["Backoff", "Child", "Group", "Health", "Intensity", "Policy", "Restart", "Strategy", "problems_of"]
-
-V = TypeVar("V")
 
 Intensity: TypeAlias = int | Literal["unlimited"]
 
@@ -50,7 +48,7 @@ class Restart(StrEnum):
     TEMPORARY = "temporary"
 
 
-def _frozen(value: Mapping[str, V]) -> Mapping[str, V]:
+def _frozen(value: Mapping[str, Group]) -> Mapping[str, Group]:
     return MappingProxyType(dict(value))
 
 

@@ -22,7 +22,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
@@ -41,15 +41,16 @@ from fsm_plugins.metadata import Deadlines, HealthStatus, PluginInfo, PluginType
 from fsm_plugins.orchestrator import Orchestrator, PluginSpec
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.registry import PluginRegistry
-from fsm_plugins.stopping import bring_to_rest
-from fsm_plugins.supervision.children import ChildState, ChildStatus, Recovery, cause_of, is_not_ready, is_permanent
+from fsm_plugins.supervision.children import ChildState, ChildStatus, cause_of, is_not_ready, is_permanent
 from fsm_plugins.supervision.events import Action, SupervisionEvent, SupervisionListener
 from fsm_plugins.supervision.health import check_health
+from fsm_plugins.supervision.phases import GIVEN_UP, UP
 from fsm_plugins.supervision.policy import Child, Policy, Restart, problems_of
+from fsm_plugins.supervision.recovery import Decisions, Recoveries
 from fsm_plugins.supervision.tree import Tree, Uptime
 from fsm_plugins.supervision.watchdog import Watchdog
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "of_the_plugin"]
 
 logger = logging.getLogger("fsm_plugins")
 
@@ -70,6 +71,7 @@ class Supervisor(Plugin):
         name, deadlines: as for every plugin. Without deadlines of its own it takes as long as its plugins do.
 
     Attributes:
+        policy, children: as given.
         registry: the plugins. Subscribe to it for their transitions.
         orchestrator: who owns their channels.
 
@@ -122,7 +124,7 @@ class Supervisor(Plugin):
         deadlines: Deadlines | None = None,
     ) -> None:
         self.policy = policy = policy or Policy()
-        children = children or {}
+        self.children = children = dict(children or {})
         problems = problems_of(policy, children, [spec.name for spec in specs])
         if problems:
             raise ConfigError("supervision", problems)
@@ -142,12 +144,18 @@ class Supervisor(Plugin):
                 self._tree.group_of[each],
                 Uptime(keep),
             )
-        self._started = asyncio.Event()
+        self._recoveries = Recoveries(
+            self.orchestrator,
+            self.registry,
+            self._children,
+            self._tree.in_order,
+            Decisions(self._failed, self._restarted, self._give_up),
+            lambda coroutine: self.spawn(coroutine, name="recovery"),
+        )
         self._ended = asyncio.Event()
         self._giving_up = asyncio.Event()
         self._exhausted: RestartsExhausted | None = None
         self._stopping = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._watchdog: Watchdog | None = None
         self._on_exhausted: Callable[[], object] | None = None
         self.registry.subscribe(self._heard)
@@ -188,7 +196,7 @@ class Supervisor(Plugin):
                 assert self._exhausted is not None
                 raise self._exhausted from self._exhausted.__cause__
             if isinstance(error, HookFailed | StopFailed):
-                raise _of_the_plugin(error) from None
+                raise of_the_plugin(error) from None
             raise
         finally:
             alone.unregister(self.info.name)
@@ -216,7 +224,8 @@ class Supervisor(Plugin):
                 after any failure.
         """
         child = self._child(name)
-        child.failures, child.given_up, child.wanted = 0, "", True
+        child.failures, child.given_up = 0, ""
+        child.move("ask_for")
         child.node.forget()
         now = asyncio.get_running_loop().time()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -224,8 +233,8 @@ class Supervisor(Plugin):
         if child.recovery is not None:
             child.recovery.due = now
             child.recovery.changed.set()
-        elif not child.busy:
-            self._schedule({name}, now)
+        else:
+            self._recoveries.schedule({name}, now)
         await waiter
 
     async def start_plugin(self, name: str) -> None:
@@ -235,7 +244,7 @@ class Supervisor(Plugin):
             PluginError: it runs already, and whatever `restart` raises.
         """
         child = self._child(name)
-        if child.recovery is None and not child.busy and self.registry[name].state == State.RUNNING:
+        if child.phase == UP and self.registry[name].state == State.RUNNING:
             raise PluginError(f"plugin {name!r} runs already; restart it to have a fresh one")
         await self.restart(name)
 
@@ -249,11 +258,11 @@ class Supervisor(Plugin):
             PluginError: the supervisor is not running, or the plugin did not stop cleanly.
         """
         child = self._child(name)
-        child.wanted = False
+        child.move("leave_alone")
         child.withdraw()
         child.settle(PluginError(f"plugin {name!r} was stopped on request"))
-        problem, urgent = await self._bring_to_rest(child)
         self._tell(name, Action.REQUESTED)
+        problem, urgent = await self._recoveries.bring_to_rest(child)
         if urgent is not None:
             raise urgent
         if problem is not None:
@@ -261,8 +270,22 @@ class Supervisor(Plugin):
 
     def status(self) -> tuple[ChildStatus, ...]:
         """Return how it stands with each plugin, in order."""
-        now = asyncio.get_running_loop().time()
-        return tuple(child.status(now) for child in self._children.values())
+        return tuple(map(self.status_of, self._children))
+
+    def status_of(self, name: str) -> ChildStatus:
+        """Return how it stands with one plugin.
+
+        Raises:
+            NotFound: there is no such plugin.
+        """
+        if name not in self._children:
+            raise NotFound(name, tuple(self._children))
+        return self._children[name].status(asyncio.get_running_loop().time())
+
+    @property
+    def recoveries(self) -> tuple[asyncio.Task[None], ...]:
+        """The tasks that are just restarting plugins, or waiting to do so."""
+        return self._recoveries.tasks
 
     def subscribe(self, listener: SupervisionListener) -> Callable[[], None]:
         """Call ``listener`` with a `SupervisionEvent` for everything the supervisor does and notices.
@@ -289,7 +312,7 @@ class Supervisor(Plugin):
             if plugin.state in plugin.lifecycle.expected(START) and child.recovery is None:
                 await self._first(child, START)
                 self._watch_completion(child, plugin)
-        self._started.set()
+        self._recoveries.open()
         self.spawn(self._keep(), name="keep")
         if self.policy.health is not None:
             self.spawn(check_health(self.registry, self.policy.health, self._healths), name="health")
@@ -305,7 +328,7 @@ class Supervisor(Plugin):
 
     async def on_health_check(self) -> HealthStatus:
         """Degraded while not all plugins run that should."""
-        given_up = [child.name for child in self._children.values() if child.given_up]
+        given_up = [child.name for child in self._children.values() if child.phase == GIVEN_UP]
         waiting = [child.name for child in self._children.values() if child.recovery is not None]
         poor = [
             f"{child.name} is {child.health}"
@@ -350,14 +373,7 @@ class Supervisor(Plugin):
         self._stopping = True
         if self._watchdog is not None:
             self._watchdog.stop()
-        cancelled: asyncio.CancelledError | None = None
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            try:
-                await asyncio.wait(self._tasks)
-            except asyncio.CancelledError as error:
-                cancelled = error
+        cancelled = await self._recoveries.abandon()
         for child in self._children.values():
             child.withdraw()
             child.settle(PluginError(f"plugin {child.name!r} was not started: its supervisor stops"))
@@ -377,17 +393,24 @@ class Supervisor(Plugin):
             child.uptime.end(now)
             with suppress(PluginError):  # whose channels have come to their end
                 self.orchestrator.hold(child.name)
-            if not (child.busy and (child.stopping or event.source in _before(plugin))):
+            if _leads_to_rest(plugin, event) and not child.busy:
+                self._left_alone(child)  # it was to be stopped, though that went wrong
+            elif not (child.stopping or (child.busy and event.call)):
                 assert event.cause is not None
                 self._failed(child, event.cause, ran=True)
         elif event.dest in plugin.lifecycle.rest:
             child.uptime.end(now)
-            if not child.busy and not self._stopping:
-                child.wanted = False
-                child.withdraw()
-                self._tell(child.name, Action.REQUESTED)
+            if not child.busy:
+                self._left_alone(child)
         elif event.trigger == START:
             child.uptime.begin(now)
+
+    def _left_alone(self, child: ChildState) -> None:
+        """Take note that somebody else stopped a plugin."""
+        if not self._stopping:
+            child.move("leave_alone")
+            child.withdraw()
+            self._tell(child.name, Action.REQUESTED)
 
     def _watch_completion(self, child: ChildState, plugin: Plugin) -> None:
         """Have a look at a permanent plugin whenever one of its workers ends."""
@@ -433,11 +456,13 @@ class Supervisor(Plugin):
         reason = describe(cause)
         logger.error("plugin %r failed: %s", child.name, reason)
         self._tell(child.name, Action.FAILED, attempt=child.failures, reason=reason)
-        if self._stopping or self._exhausted is not None or child.recovery is not None:
-            return  # all is about to be stopped, or this one is to be restarted anyway
+        if self._stopping or self._exhausted is not None:
+            return
         if is_permanent(cause) or child.restart is Restart.TEMPORARY:
             self._give_up(child, reason)
             names = {child.name}
+        elif child.recovery is not None:
+            return  # it is to be restarted anyway
         elif is_not_ready(cause):
             names = {child.name}
         elif (admitted := self._admit(child, cause)) is not None:
@@ -445,10 +470,12 @@ class Supervisor(Plugin):
         else:
             return
         delay = 0.0
-        if not child.given_up:
+        if child.wanted:
+            for name in names:
+                self._children[name].move("recover")
             delay = child.backoff.delay(child.failures, self._rng.random())
             self._tell(child.name, Action.BACKOFF, attempt=child.failures, delay=delay, reason=reason)
-        self._schedule(names, now + delay)
+        self._recoveries.schedule(names, now + delay)
 
     def _admit(self, child: ChildState, cause: BaseException) -> set[str] | None:
         """Return who is to be restarted, or None if the supervisor gives up."""
@@ -460,135 +487,28 @@ class Supervisor(Plugin):
                 self._exhausted.__cause__ = cause
                 logger.critical("%s", self._exhausted)
                 self._tell(child.name, Action.EXHAUSTED, attempt=child.failures, reason=describe(cause))
+                for other in self._children.values():
+                    other.withdraw()
                 self._giving_up.set()
                 return None
             logger.error("group %r of %r reached its limit of restarts", node.name, self.info.name)
             node.forget()
             node, failed = node.parent, node.members
         others = self._tree.affected(node, failed)
-        return {name for name in others if self._children[name].wanted and not self._children[name].given_up}
+        return {name for name in others if self._children[name].wanted}
 
     def _give_up(self, child: ChildState, reason: str) -> None:
         child.given_up = reason
+        child.move("give_up")
         logger.error("plugin %r is given up: %s", child.name, reason)
         self._tell(child.name, Action.GAVE_UP, attempt=child.failures, reason=reason)
 
-    def _schedule(self, names: Iterable[str], due: float) -> None:
-        """Have plugins stopped, and started again at ``due``."""
-        children = [self._children[name] for name in names]
-        met = dict.fromkeys(child.recovery for child in children if child.recovery is not None)
-        if met:
-            recovery, *others = met
-        else:
-            recovery, others = Recovery(), []
-            task = self.spawn(self._recover(recovery), name="recovery")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        for other in others:
-            children += [self._children[name] for name in other.pending]
-            due = max(due, other.due)
-            other.pending.clear()
-            other.absorbed = True
-            other.changed.set()
-            recovery.after.append(other)
-        for child in children:
-            child.recovery = recovery
-            recovery.pending.add(child.name)
-        recovery.due = max(recovery.due, due)
-        recovery.changed.set()
-
-    # What is done.
-
-    async def _recover(self, recovery: Recovery) -> None:
-        try:
-            await self._started.wait()
-            while recovery.pending:
-                recovery.changed.clear()
-                while recovery.after:
-                    await recovery.after.pop().ended()
-                await self._stop_pending(recovery)
-                if not recovery.changed.is_set() and recovery.pending:
-                    await self._until_due(recovery)
-                if not recovery.changed.is_set():
-                    await self._start_pending(recovery)
-        finally:
-            recovery.end()
-
-    async def _stop_pending(self, recovery: Recovery) -> None:
-        for name in self._tree.in_order(recovery.pending):
-            child = self._children[name]
-            if child.recovery is not recovery:
-                continue
-            problem, urgent = await self._bring_to_rest(child)
-            if problem is not None:
-                logger.error("%s", problem, exc_info=problem)
-            if urgent is not None:
-                raise urgent
-            if child.restart is Restart.TEMPORARY and not child.given_up:
-                self._give_up(child, "it was stopped with another plugin that failed")
-            if child.given_up and child.recovery is recovery:
-                child.withdraw()
-                child.settle(PluginError(f"plugin {name!r} is given up: {child.given_up}"))
-                if child.restart is Restart.TEMPORARY:
-                    self.orchestrator.release(name)
-
-    async def _until_due(self, recovery: Recovery) -> None:
-        loop = asyncio.get_running_loop()
-        timer = loop.call_at(recovery.due, recovery.changed.set)
-        try:
-            await recovery.changed.wait()
-        finally:
-            timer.cancel()
-        if loop.time() >= recovery.due:
-            recovery.changed.clear()
-
-    async def _start_pending(self, recovery: Recovery) -> None:
-        for name in self._tree.in_order(recovery.pending):
-            child = self._children[name]
-            if child.recovery is not recovery:
-                continue
-            error = await self._attempt(child)
-            if child.recovery is not None:  # it may have been withdrawn meanwhile, or be in another one
-                child.recovery.pending.discard(name)
-                child.recovery = None
-            if error is None:
-                child.restarts += 1
-                self._tell(name, Action.RESTARTED, attempt=child.failures)
-                child.settle(None)
-                self._watch_completion(child, self.registry[name])
-            else:
-                child.settle(error)
-                self._failed(child, cause_of(error))
-            if recovery.changed.is_set():
-                return
-
-    async def _attempt(self, child: ChildState) -> PluginError | None:
-        """Build and start a fresh plugin. Returns what went wrong."""
-        child.busy += 1
-        try:
-            plugin = self.registry[child.name]
-            if plugin.state != plugin.lifecycle.initial:
-                plugin = self.orchestrator.rebuild(child.name)
-                self.registry.replace(plugin)
-            await plugin.init()
-            await plugin.start()
-        except PluginError as error:
-            return error
-        finally:
-            child.busy -= 1
-        return None
-
-    async def _bring_to_rest(self, child: ChildState) -> tuple[PluginError | None, BaseException | None]:
-        """Stop a plugin, and keep its channels for the one that may come after it."""
-        with suppress(PluginError):  # whose channels have come to their end
-            self.orchestrator.hold(child.name)
-        child.busy += 1
-        child.stopping += 1
-        try:
-            return await bring_to_rest(self.registry[child.name])
-        finally:
-            child.busy -= 1
-            child.stopping -= 1
+    def _restarted(self, child: ChildState) -> None:
+        """Take note that a plugin runs again."""
+        child.move("restarted")
+        child.restarts += 1
+        self._tell(child.name, Action.RESTARTED, attempt=child.failures)
+        self._watch_completion(child, self.registry[child.name])
 
     # Small things.
 
@@ -596,7 +516,7 @@ class Supervisor(Plugin):
         """Return a plugin that somebody wants something of."""
         if name not in self._children:
             raise NotFound(name, tuple(self._children))
-        if self._stopping or not self._started.is_set():
+        if self._stopping or self.state != State.RUNNING:
             raise PluginError(f"supervisor {self.info.name!r} is {self.state}; its plugins are as they are")
         return self._children[name]
 
@@ -604,14 +524,17 @@ class Supervisor(Plugin):
         self._hub.publish(SupervisionEvent(name, action, self._hub.clock(), attempt, delay, reason))
 
 
-def _before(plugin: Plugin) -> set[State]:
-    """Return the states in which a plugin has not been started yet."""
-    return {*plugin.lifecycle.expected(INIT), *plugin.lifecycle.expected(START)}
+def _leads_to_rest(plugin: Plugin, event: TransitionEvent) -> bool:
+    """Whether the call that failed was to bring the plugin to rest."""
+    rest = plugin.lifecycle.rest
+    return any(
+        (arc.trigger, arc.source) == (event.call, event.source) and arc.dest in rest for arc in plugin.lifecycle.arcs
+    )
 
 
-def _of_the_plugin(error: HookFailed | StopFailed) -> BaseException:
-    """Return the error of the plugin that made the supervisor fail, where it is only handed on."""
-    cause = error.exceptions[0] if isinstance(error, StopFailed) else error
-    while isinstance(cause, HookFailed) and isinstance(cause.__cause__, HookFailed | StopFailed):
-        cause = cause.__cause__
-    return cause if cause is not error else error
+def of_the_plugin(error: HookFailed | StopFailed) -> BaseException:
+    """Return the error of the plugin that made a supervisor fail, out of one that only hands it on."""
+    found: BaseException = error.exceptions[0] if isinstance(error, StopFailed) else error
+    while isinstance(found, HookFailed) and isinstance(found.__cause__, HookFailed | StopFailed):
+        found = found.__cause__
+    return error if found in (error, *getattr(error, "exceptions", ())) else found

@@ -11,7 +11,7 @@ as strict as OTP's.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from fsm_plugins.specs import Plan
 from fsm_plugins.supervision.policy import Child, Group, Intensity, Policy, Strategy
@@ -167,6 +167,6 @@ class Tree:
                     ahead.append(consumer)
         return affected
 
-    def in_order(self, names: set[str]) -> list[str]:
+    def in_order(self, names: Collection[str]) -> list[str]:
         """Return ``names`` in the order of the plan."""
         return sorted(names, key=self._place.__getitem__)

@@ -209,6 +209,19 @@ def test_a_running_application_is_asked_and_told(tmp_path: Path) -> None:
     assert drawn.stderr == f"{tmp_path / 'j'}: its last line was not written to the end (22 bytes)\n"
 
 
+def test_a_supervised_application_is_told_to_restart_a_plugin(tmp_path: Path) -> None:
+    """A fresh plugin is in its place, and that is counted and told."""
+    with running(tmp_path, "[supervisor]\n"):
+        env = {"FSM_PLUGINS_SOCKET": str(tmp_path / "s")}
+        restart = command("restart", "one", env=env)
+        assert (restart.returncode, restart.stdout) == (0, "one running\n"), restart.stderr
+        status = json.loads(command("status", "--json", env=env).stdout)
+        assert [(p["name"], p["restarts"]) for p in status["plugins"]] == [("one", 1), ("two b", 0)]
+        assert "one: restarted" in command("events", env=env).stdout
+        assert command("stop", "one", env=env).returncode == 0
+        assert command("start", "one", env=env).stdout == "one running\n"
+
+
 def test_a_sqlite_journal_is_drawn(tmp_path: Path) -> None:
     """As any other trace."""
     with running(tmp_path, 'journal = { path = "j", format = "sqlite" }') as process:

@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/lifecycles.md", "docs/diagrams.md", "docs/observing.md", "docs/journal.md")
+PAGES = (
+    "README.md",
+    "docs/lifecycles.md",
+    "docs/diagrams.md",
+    "docs/supervision.md",
+    "docs/observing.md",
+    "docs/journal.md",
+)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
