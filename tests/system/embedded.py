@@ -173,8 +173,9 @@ def running(command: Sequence[str], directory: Path, more: Mapping[str, str] | N
     try:
         yield result
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the session that was started for it, with what it started itself
+        for pid in session(process.pid):  # that was started for it, with what it started itself
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
         assert process.stdin is not None
         with suppress(BrokenPipeError):
@@ -190,6 +191,16 @@ def without_seconds(text: str) -> str:
 def children(pid: int) -> list[int]:
     """Return the processes whose parent is ``pid``, zombies too."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def session(pid: int) -> list[int]:
+    """Return ``pid`` and the processes of the session that it began, whatever their groups, even if it has ended."""
+    found = [pid]
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if int(path.read_text().rpartition(")")[2].split()[3]) == pid:
+                found.append(int(path.parent.name))
+    return found
 
 
 def state_of(pid: int) -> str | None:
