@@ -124,6 +124,13 @@ class Running:
                 return found
         raise AssertionError(f"it ended without {pattern!r}:\n{self.text}")
 
+    def wait_for_all(self, *patterns: str) -> None:
+        """Wait for a line for each of the patterns, in any order: those of several processes come as they come."""
+        missing = list(patterns)
+        while missing:
+            found = self.wait_for("|".join(missing))[0]
+            missing = [pattern for pattern in missing if not re.search(pattern, found)]
+
     def tell(self, line: str) -> None:
         """Write a line to its standard input."""
         assert self.process.stdin is not None
@@ -173,6 +180,7 @@ def running(command: Sequence[str], directory: Path, more: Mapping[str, str] | N
     try:
         yield result
     finally:
+        process.kill()
         for pid in session(process.pid):  # that was started for it, with what it started itself
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -194,8 +202,8 @@ def children(pid: int) -> list[int]:
 
 
 def session(pid: int) -> list[int]:
-    """Return ``pid`` and the processes of the session that it began, whatever their groups, even if it has ended."""
-    found = [pid]
+    """Return the processes of the session that ``pid`` began, whatever their groups, even if it has ended itself."""
+    found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(FileNotFoundError, ProcessLookupError):
             if int(path.read_text().rpartition(")")[2].split()[3]) == pid:

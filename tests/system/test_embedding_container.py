@@ -201,6 +201,7 @@ def on_a_terminal(directory: Path, plugin: str) -> Iterator[tuple[Running, int]]
     try:
         yield told, ours
     finally:
+        process.kill()
         for pid in session(process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
