@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from attrs import frozen
 
-from fsm_plugins.errors import ConfigError, HookFailed, PermanentError, PluginError
+from fsm_plugins.errors import Abandoned, ConfigError, HookFailed, PermanentError, PluginError
 from fsm_plugins.lifecycle import START
 from fsm_plugins.orchestrator import Orchestrator
 from fsm_plugins.plugin import Plugin
@@ -31,11 +31,15 @@ class Decisions:
         failed: an attempt to start a plugin failed.
         restarted: a plugin runs again.
         give_up: a plugin must not be started again.
+        left_alone: somebody else stopped a plugin.
+        stopped_by_others: says whether somebody else is just stopping a plugin.
     """
 
     failed: Callable[[ChildState, BaseException], None]
     restarted: Callable[[ChildState], None]
     give_up: Callable[[ChildState, str], None]
+    left_alone: Callable[[ChildState], None]
+    stopped_by_others: Callable[[ChildState], bool]
 
 
 class Recoveries:
@@ -144,12 +148,15 @@ class Recoveries:
             child = self._children[name]
             if child.recovery is not recovery:  # it has been withdrawn, or taken over
                 continue
+            if self._decisions.stopped_by_others(child):
+                self._decisions.left_alone(child)
+                continue
             problem, urgent = await self.bring_to_rest(child)
             if problem is not None:
                 logger.error("%s", problem, exc_info=problem)
             if urgent is not None:
                 raise urgent
-            if child.restart is Restart.TEMPORARY and not child.given_up:
+            if child.restart is Restart.TEMPORARY and not child.given_up and not child.waiters:
                 self._decisions.give_up(child, "it was stopped with another plugin that failed")
             if child.given_up and child.recovery is recovery:
                 child.withdraw()
@@ -169,14 +176,23 @@ class Recoveries:
             if child.recovery is not recovery:
                 continue
             error = await self._attempt(child)
-            if child.recovery is not None:  # it may have been withdrawn meanwhile, or taken over
+            # It may have been taken over meanwhile; or withdrawn, and then it may be in another one since.
+            ours = child.recovery is recovery or (child.recovery is not None and recovery.task in child.recovery.after)
+            if ours:
+                assert child.recovery is not None
                 child.recovery.pending.discard(name)
                 child.recovery = None
-            child.settle(error)
             if error is None:
-                self._decisions.restarted(child)
+                if ours:
+                    child.settle(None)
+                    self._decisions.restarted(child)
+            elif isinstance(cause := cause_of(error), Abandoned):
+                if ours:
+                    self._decisions.left_alone(child)
             else:
-                self._decisions.failed(child, cause_of(error))
+                if ours:
+                    child.settle(error)
+                self._decisions.failed(child, cause)
             if recovery.changed.is_set():
                 return
 
@@ -212,5 +228,5 @@ class Recoveries:
         except ConfigError:
             raise  # its factory raised, and may do better the next time
         except PluginError as error:
-            raise PermanentError(f"plugin {child.name!r} cannot be built again") from error
+            raise PermanentError(f"plugin {child.name!r} cannot be built again: {error}") from error
         return plugin
