@@ -158,7 +158,7 @@ class Orchestrator:
             ConfigError: it cannot be made. Everything is as before, so that it may be tried again.
         """
         member = self._member(name)
-        if member.gone:
+        if member.gone and member.handles:
             raise PluginError(
                 f"plugin {name!r} cannot be rebuilt, for its channels were let go; call hold({name!r}) before it stops"
             )

@@ -49,7 +49,8 @@ async def running_alone(plugin: Plugin) -> AsyncIterator[None]:
     except BaseException as error:
         taken_back = interrupted and task.uncancel() <= requests
         if taken_back and isinstance(error, asyncio.CancelledError):
-            raise _failure(plugin) from plugin.failure
+            failure = _failure(plugin)
+            raise failure from failure.__cause__
         if isinstance(error, HookFailed | StopFailed):
             raise of_the_plugin(error) from None
         if interrupted:
@@ -59,14 +60,18 @@ async def running_alone(plugin: Plugin) -> AsyncIterator[None]:
         registry.unregister(plugin.info.name)
     if interrupted:  # and the block took no notice
         task.uncancel()
-        raise _failure(plugin) from plugin.failure
+        raise _failure(plugin)
 
 
 def _failure(plugin: Plugin) -> PluginFailed | RestartsExhausted:
     """Return what an embedder is told of the failure of a plugin."""
     cause = plugin.failure
     assert cause is not None
-    return cause if isinstance(cause, RestartsExhausted) else PluginFailed(plugin.info.name, describe(cause))
+    if isinstance(cause, RestartsExhausted):
+        return cause
+    failed = PluginFailed(plugin.info.name, describe(cause))
+    failed.__cause__ = cause
+    return failed
 
 
 def of_the_plugin(error: HookFailed | StopFailed) -> BaseException:
