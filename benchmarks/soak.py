@@ -111,7 +111,7 @@ class Wild(Plugin):
     """Works for a random time, and then fails in a random way."""
 
     info = PluginInfo("wild", "1.0.0")
-    deadlines = Deadlines(init=1.0, start=0.2, stop=1.0, health=0.2, grace=0.05)
+    deadlines = Deadlines(init=1.0, start=1.0, stop=1.0, health=0.5, grace=0.1)
 
     books: Books
     poorly: bool = field(init=False, default=False)
@@ -172,7 +172,9 @@ class Served(Wild):
     _writers: set[asyncio.StreamWriter] = field(init=False, factory=set)
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._echo, "127.0.0.1", 0)
+        # Not at once: a start_server that is cancelled as it begins to serve leaves a server that nobody can close.
+        self._server = await asyncio.start_server(self._echo, "127.0.0.1", 0, start_serving=False)
+        await self._server.start_serving()
 
     async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

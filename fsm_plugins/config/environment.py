@@ -13,9 +13,10 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Final, Self
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from fsm_plugins.errors import Problem, suggestion
+from fsm_plugins.supervision.policy import Backoff, Group, Health, Policy
 
 __all__ = ["PREFIX", "EnvKey", "EnvText", "find_key", "overlay", "plain"]
 
@@ -99,6 +100,11 @@ class _Table:
 _MAPPING = _Table(open=True, whole=True)
 _SETTINGS = _Table(open=True)
 _APP = _Table({"name": None, "on_failure": None, "plugin_path": None, "deadlines": _MAPPING})
+_BACKOFF, _GROUP, _HEALTH = (_Table({field.name: None for field in fields(cls)}) for cls in (Backoff, Group, Health))
+_SUPERVISOR = _Table(
+    {field.name: None for field in fields(Policy)}
+    | {"backoff": _BACKOFF, "groups": _Table(kind="group", items=_GROUP), "health": _HEALTH}
+)
 _PLUGIN = _Table(
     {
         "use": None,
@@ -107,11 +113,15 @@ _PLUGIN = _Table(
         "outputs": _MAPPING,
         "deadlines": _MAPPING,
         "settings": _SETTINGS,
+        "restart": None,
+        "backoff": _BACKOFF,
+        "group": None,
     }
 )
 _ROOT = _Table(
     {
         "app": _APP,
+        "supervisor": _SUPERVISOR,
         "channels": _Table(kind="channel", items=_Table({"capacity": None})),
         "plugins": _Table(kind="plugin", items=_PLUGIN),
     }
@@ -160,7 +170,8 @@ def _put(tree: dict[str, object], variable: str, text: str) -> None:
     if not shape.open:
         below = shape.keys.get(key, shape.items)
         if below is not None and not below.whole:
-            known = f", such as {variable}__{min(below.keys).upper()}" if below.keys else ""
+            values = [name for name, table in below.keys.items() if table is None or table.whole]
+            known = f", such as {variable}__{min(values).upper()}" if values else ""
             raise _Refused(f"{str(key)!r} is a whole table; name one key of it{known}")
     present = here.get(key)
     if isinstance(present, EnvText):
