@@ -381,8 +381,11 @@ class Supervisor(Plugin):
         else:
             if event.trigger == START:
                 child.uptime.begin(now)
+                child.unhealthy = 0
                 if not child.busy:  # somebody started one that can be started again, and so wants it to run
                     child.wanted, child.given_up = True, ""
+                    child.withdraw()
+                    child.settle(None)
             self._look(child, plugin)
 
     def _left_alone(self, child: ChildState) -> None:
