@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
+SECONDS ?= 600
 
-.PHONY: help demo test lint types layers tests wheel bench mutants diagrams test-render clean
+.PHONY: help demo test lint types layers tests wheel bench soak mutants diagrams test-render clean
 
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -38,6 +39,9 @@ wheel: .venv/dev ## build the wheel, and try it in an environment with nothing e
 
 bench: .venv/dev ## measure the core against what it is compared with
 	$(BIN)/python -m benchmarks
+
+soak: .venv/dev  ## let 200 plugins crash at random for ten minutes (SECONDS=600), and see that nothing leaks
+	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
 
 mutants: .venv/dev ## break the code in every listed way, and see the tests fail
 	$(BIN)/python -m tests.mutants --jobs $(JOBS)

@@ -99,7 +99,12 @@ def read_blueprint(path: str | os.PathLike[str], environ: Mapping[str, str] | No
         problems += problems_of(config.supervisor, config.children, config.plugins)
     else:
         what = "nobody restarts plugins here; add a table [supervisor], it may be empty"
-        problems += [Problem(f"plugins.{name}", what) for name in config.children]
+        problems += [
+            Problem(f"plugins.{name}.{key}", what)
+            for name in config.children
+            for key in ("restart", "backoff", "group")
+            if getattr(config.plugins[name], key) is not None
+        ]
     complete = len(specs) == len(config.plugins) and not config.unsound
     channels = {name: section.capacity for name, section in config.channels.items()}
     planned = plan(specs, channels, complete=complete)

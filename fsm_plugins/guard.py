@@ -234,6 +234,11 @@ class Guard:
         move = self._moves[self.state].get(self.in_flight or "")
         return move is not None and move.to_rest
 
+    @property
+    def had_workers(self) -> bool:
+        """Whether there has been a worker since it was last at rest."""
+        return self.workers is not _NO_WORKERS
+
     def can(self, trigger: str) -> bool:
         """Whether the table has a move of ``trigger`` from the present state."""
         return trigger in self._moves[self.state]

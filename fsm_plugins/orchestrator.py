@@ -158,7 +158,7 @@ class Orchestrator:
             ConfigError: it cannot be made. Everything is as before, so that it may be tried again.
         """
         member = self._member(name)
-        if member.gone:
+        if member.gone and member.handles:
             raise PluginError(
                 f"plugin {name!r} cannot be rebuilt, for its channels were let go; call hold({name!r}) before it stops"
             )
@@ -232,7 +232,15 @@ class Orchestrator:
 
     def _make(self, spec: PluginSpec) -> _Member:
         """Make one plugin with handles. Raises ConfigError, and leaves no handle open, if it cannot be made."""
-        ports = {port: self._handle(spec.name, port, name) for port, name in self.plan.ports[spec.name].items()}
+        ports: dict[str, Handle | None] = {}
+        try:
+            for port, name in self.plan.ports[spec.name].items():
+                ports[port] = self._handle(spec.name, port, name)
+        except PluginError:  # a channel has come to its end
+            for handle in ports.values():
+                if handle is not None:
+                    handle.close()
+            raise
         try:
             return _Member(self._construct(spec, ports), ports)
         except BaseException as error:

@@ -179,7 +179,8 @@ def _put(tree: dict[str, object], variable: str, text: str) -> None:
     if not shape.open:
         below = shape.keys.get(key, shape.items)
         if below is not None and not below.whole:
-            known = f", such as {variable}__{min(below.keys).upper()}" if below.keys else ""
+            values = [name for name, table in below.keys.items() if table is None or table.whole]
+            known = f", such as {variable}__{min(values).upper()}" if values else ""
             raise _Refused(f"{str(key)!r} is a whole table; name one key of it{known}")
     present = here.get(key)
     if isinstance(present, EnvText):

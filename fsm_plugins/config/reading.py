@@ -104,7 +104,9 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
         found: Sequence[Flaw]
         try:
             raw: Any = structure(table, RawTable)
-            values, found = structure_keywords(parameters_of(section), {**defaults, **raw})
+            values, found = structure_keywords(
+                parameters_of(section), {**raw, **{k: v for k, v in defaults.items() if k not in raw}}
+            )
             if "deadlines" in raw and "deadlines" not in values:
                 values["deadlines"] = _sound(raw["deadlines"], Seconds)
         except Invalid as error:
