@@ -263,13 +263,13 @@ class Application:
         else:
             target = RegistryTarget(self.registry, self.name, self._orchestrator)
         with self._signals() if signals else nullcontext(), self._phases():
-            if self._told.is_set():
-                return  # nobody wants it any more
             async with self.observation.running(target):
                 await self._run(until_idle, seconds)
 
     async def _run(self, until_idle: bool, seconds: float | None) -> None:
         """Start, wait, and stop."""
+        if self._told.is_set():
+            return  # nobody wants it any more
         try:
             async with self._top.running():
                 if not self._told.is_set():
