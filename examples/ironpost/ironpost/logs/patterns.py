@@ -1,0 +1,69 @@
+"""Regular expressions that take time linear in the text, whatever the expression and whatever the text.
+
+Who can write to a log can choose its lines. With the engine of the standard library one line of a few dozen letters can
+keep an innocent looking expression busy for hours; RE2 has no such lines. In exchange it has no look-around and no
+back-references. This module is the only one that knows the library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import re2
+
+__all__ = ["Pattern", "PatternError"]
+
+_MEMORY: Final = 8 << 20  # bytes for one expression, compiled
+
+
+class PatternError(ValueError):
+    """An expression that RE2 does not take. Its text says why."""
+
+
+class Pattern:
+    """A compiled regular expression in the syntax of RE2, searched for anywhere in a text.
+
+    Args:
+        text: the expression.
+        ignore_case: whether upper and lower case are the same.
+
+    Raises:
+        PatternError: it is not a regular expression, or needs what RE2 does not have.
+
+    >>> Pattern(r"from (?P<src>\\S+)").groups("Accepted password for root from 10.0.0.1")
+    {'src': '10.0.0.1'}
+    >>> Pattern(r"(?=a)")
+    Traceback (most recent call last):
+    ...
+    ironpost.logs.patterns.PatternError: invalid perl operator: (?=
+    """
+
+    __slots__ = ("_compiled", "found", "names", "text")
+
+    def __init__(self, text: str, ignore_case: bool = False) -> None:
+        options: Any = re2.Options()
+        options.log_errors = False
+        options.never_nl = False
+        options.dot_nl = False
+        options.max_mem = _MEMORY
+        options.case_sensitive = not ignore_case
+        self.text = text
+        try:
+            self._compiled: Any = re2.compile(text, options)
+        except (re2.error, UnicodeError) as error:
+            reason = error.args[0] if error.args else error
+            raise PatternError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason) from None
+        self.names: Mapping[str, int] = dict(self._compiled.groupindex)
+        search = self._compiled.search
+        self.found: Callable[[str], bool] = lambda text: search(text) is not None
+
+    def groups(self, text: str) -> dict[str, str]:
+        """Return what the named groups are in the first match; those that take part in it only."""
+        match = self._compiled.search(text)
+        return {} if match is None else {name: value for name, value in match.groupdict().items() if value is not None}
+
+    @staticmethod
+    def quote(text: str) -> str:
+        """Return the expression for a literal text."""
+        return str(re2.escape(text))
