@@ -23,7 +23,11 @@ __all__ = ["All", "Any", "Condition", "Exists", "Fields", "Not", "Test", "anchor
 Fields: TypeAlias = Mapping[str, object]
 """What an event says: scalars, and tuples of scalars."""
 
-Predicate: TypeAlias = Callable[[Fields], bool]
+Predicate: TypeAlias = Callable[[Fields], object]
+"""Says whether a condition holds: its result is true or false, not always of type bool."""
+
+Check: TypeAlias = Callable[[str], object]
+"""The same of one text."""
 
 Operator: TypeAlias = Literal["equals", "contains", "startswith", "endswith", "regex", "cidr", "lt", "lte", "gt", "gte"]
 
@@ -140,6 +144,9 @@ def _all(parts: list[Predicate]) -> Predicate:
     if len(parts) == 2:
         first, second = parts
         return lambda fields: first(fields) and second(fields)
+    if len(parts) == 3:
+        one, two, three = parts
+        return lambda fields: one(fields) and two(fields) and three(fields)
 
     def holds(fields: Fields) -> bool:
         for part in parts:  # noqa: SIM110 - a generator takes twice as long
@@ -163,10 +170,10 @@ def _any(parts: list[Predicate]) -> Predicate:
     return holds
 
 
-def _on_field(name: str, check: Callable[[str], bool]) -> Predicate:
+def _on_field(name: str, check: Check) -> Predicate:
     """Return the predicate that tries ``check`` on the text of a field, or of the items of a list."""
 
-    def holds(fields: Fields) -> bool:
+    def holds(fields: Fields) -> object:
         value = fields.get(name)
         if value.__class__ is str:
             return check(value)  # type: ignore[arg-type]
@@ -190,12 +197,12 @@ def texts_of(value: object) -> Iterator[str]:
             yield json.dumps(item) if isinstance(item, bool | int | float) else str(item)
 
 
-def _check(test: Test) -> Callable[[str], bool]:
+def _check(test: Test) -> Check:
     checks = _checks(test.operator, test.values, test.ignore_case)
     if len(checks) == 1:
         return checks[0]
 
-    def check(text: str) -> bool:
+    def check(text: str) -> object:
         for each in checks:  # noqa: SIM110
             if each(text):
                 return True
@@ -204,7 +211,7 @@ def _check(test: Test) -> Callable[[str], bool]:
     return check
 
 
-def _checks(operator: Operator, values: tuple[str, ...], ignore_case: bool) -> list[Callable[[str], bool]]:
+def _checks(operator: Operator, values: tuple[str, ...], ignore_case: bool) -> list[Check]:
     """Return functions of which one has to hold. Raises ValueError if a value makes no sense."""
     if operator == "regex":
         return [Pattern(value, ignore_case).found for value in values]
@@ -218,7 +225,7 @@ def _checks(operator: Operator, values: tuple[str, ...], ignore_case: bool) -> l
     return _textual(operator, values, ignore_case)
 
 
-def _textual(operator: Operator, values: tuple[str, ...], ignore_case: bool) -> list[Callable[[str], bool]]:
+def _textual(operator: Operator, values: tuple[str, ...], ignore_case: bool) -> list[Check]:
     if ignore_case:
         lower = tuple(value.lower() for value in values)
         match operator:

@@ -11,10 +11,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from attrs import asdict, define, evolve, frozen
+from attrs import asdict, define, frozen
 
 from ironpost.events import AlertEvent, LogEvent, PacketEvent
-from ironpost.logs.formats import BadLine, Parsed, Parser
+from ironpost.logs.formats import BadLine, Parsed, Parser, sound
 from ironpost.logs.rules import Rule, RuleSet
 from ironpost.logs.windows import Counting, Restraint
 
@@ -82,7 +82,7 @@ class _Memory:
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.counting: Counting[LogEvent] | None = None if rule.threshold is None else Counting(rule.threshold)
+        self.counting: Counting[str] | None = None if rule.threshold is None else Counting(rule.threshold)
         self.restraint = Restraint(rule.repeat, rule.limit)
 
 
@@ -161,6 +161,11 @@ class Engine:
         self.counts.bad += 1
         self.bad_lines.append(BadEntry(origin, reason, line[:_KEPT], self._now()))
 
+    def broken(self, data: bytes, origin: str, reason: str) -> None:
+        """Take the beginning of a line that never became complete: it is read, and bad."""
+        self.counts.lines += 1
+        self.reject(origin, reason, str(data, "utf-8", "replace"))
+
     def packets(self, packets: Sequence[PacketEvent]) -> None:
         """Take packets. Their fields are those of the event; the chain of events goes on with theirs."""
         self.counts.packets += len(packets)
@@ -178,6 +183,16 @@ class Engine:
                 )
                 self._matched(rules, event)
 
+    def sent(self) -> None:
+        """Take note that the first pending alert has been sent."""
+        self.pending.popleft()
+        self.counts.sent += 1
+
+    def give_up(self) -> None:
+        """Take note that the pending alerts will never be sent."""
+        self.counts.lost += len(self.pending)
+        self.pending.clear()
+
     def _event(self, parsed: Parsed, origin: str, received: float | None) -> LogEvent:
         when = parsed.time if received is None else received
         return LogEvent(source=self._source, time=when, format=parsed.format, fields=parsed.fields, origin=origin)
@@ -185,28 +200,29 @@ class Engine:
     def _matched(self, rules: Sequence[Rule], event: LogEvent) -> None:
         for rule in rules:
             self.counts.matched += 1
-            extracted = self._rules.extracted(rule, event.fields)
-            seen = evolve(event, fields={**event.fields, **extracted}) if extracted else event
+            fields = {**event.fields, **self._rules.extracted(rule, event.fields)}
             memory = self._memories[rule.id]
-            events: list[LogEvent] | None = [seen]
+            traces: list[str] | None = [event.trace]
             if memory.counting is not None and rule.threshold is not None:
-                group = tuple(map(seen.fields.get, rule.threshold.by))
-                events = memory.counting.add(group, seen.time, seen)
-            if events is not None:
-                self._raise(rule, memory.restraint, seen, events)
+                group = tuple(map(fields.get, rule.threshold.by))
+                traces = memory.counting.add(group, event.time, event.trace)
+            if traces is not None:
+                self._raise(rule, memory.restraint, event, fields, traces)
 
-    def _raise(self, rule: Rule, restraint: Restraint, last: LogEvent, events: list[LogEvent]) -> None:
+    def _raise(
+        self, rule: Rule, restraint: Restraint, last: LogEvent, fields: dict[str, object], traces: list[str]
+    ) -> None:
         counts = self.counts
         counts.raised += 1
-        reason = restraint.check(tuple(map(last.fields.get, rule.alike)), last.time)
+        reason = restraint.check(tuple(map(fields.get, rule.alike)), last.time)
         if reason == "repeated":
             counts.repeated += 1
         elif reason == "limit":
             counts.limited += 1
         else:
-            evidence = {**last.fields, "origin": last.origin}
-            if len(events) > 1:
-                evidence["traces"] = tuple(event.trace for event in events)
+            evidence = {"origin": last.origin, **fields}
+            if len(traces) > 1:
+                evidence["traces"] = tuple(traces)
             if restraint.held_back:
                 evidence["held_back"] = restraint.held_back
             alert = AlertEvent(
@@ -217,23 +233,24 @@ class Engine:
                 title=rule.title,
                 severity=rule.severity,
                 fields=evidence,
-                count=len(events),
+                count=len(traces),
             )
             self.pending.append(alert)
 
 
 def _packet_fields(packet: PacketEvent) -> dict[str, object]:
     fields: dict[str, object] = {
-        "protocol": packet.protocol,
-        "src": packet.src,
-        "dst": packet.dst,
+        "protocol": sound(packet.protocol),
+        "src": sound(packet.src),
+        "dst": sound(packet.dst),
         "sport": packet.sport,
         "dport": packet.dport,
-        "flags": packet.flags,
+        "flags": tuple(map(sound, packet.flags)),
         "length": packet.length,
-        "detail": packet.detail,
-        "message": packet.detail or f"{packet.protocol} {packet.src}:{packet.sport} -> {packet.dst}:{packet.dport}",
+        "detail": sound(packet.detail),
+        "message": sound(packet.detail)
+        or sound(f"{packet.protocol} {packet.src}:{packet.sport} -> {packet.dst}:{packet.dport}"),
     }
     if packet.finding:
-        fields["finding"] = packet.finding
+        fields["finding"] = sound(packet.finding)
     return fields

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-__all__ = ["BadLine", "Parsed", "Parser"]
+__all__ = ["BadLine", "Parsed", "Parser", "sound"]
 
 FACILITIES: Final = (
     *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
@@ -65,7 +65,7 @@ class Parsed(NamedTuple):
 
 
 class Parser:
-    """Understands lines. It remembers the last time stamp, because the next line mostly has the same.
+    """Understands lines. It remembers the last time stamp, and the minute of it, which the next line mostly shares.
 
     Args:
         now: what the time is, in seconds since the epoch. RFC 3164 has no year: it is the one that makes a time the
@@ -86,6 +86,8 @@ class Parser:
         self._now = now
         self._stamp = ""
         self._time = 0.0
+        self._minute = ""
+        self._minute_time = 0.0
 
     def parse(self, line: str) -> Parsed:
         """Return what ``line`` says.
@@ -119,17 +121,26 @@ class Parser:
         return Parsed("rfc3164", self._time, fields)
 
     def _local_time(self, stamp: str) -> float:
-        month = _MONTHS.get(stamp[:3], 0)
-        day, hour, minute, second = int(stamp[4:6]), int(stamp[7:9]), int(stamp[10:12]), int(stamp[13:15])
+        """Return a time such as ``Dec 10 06:55:46``, which is in local time."""
+        second = int(stamp[13:])
+        if second > 60:
+            raise _no_such_time(stamp)
+        if stamp[:12] != self._minute:
+            self._minute_time = self._minute_of(stamp)
+            self._minute = stamp[:12]
+        return self._minute_time + second
+
+    def _minute_of(self, stamp: str) -> float:
+        month, day, hour, minute = _MONTHS.get(stamp[:3], 0), int(stamp[4:6]), int(stamp[7:9]), int(stamp[10:12])
         now = self._now()
         year = time.localtime(now).tm_year
-        if month and hour < 24 and minute < 60 and second <= 60:
+        if month and hour < 24 and minute < 60:
             for candidate in range(year + 1, year - 9, -1):  # the 29th of February comes at least every eight years
                 if 1 <= day <= monthrange(candidate, month)[1]:
-                    found = time.mktime((candidate, month, day, hour, minute, second, 0, 0, -1))
+                    found = time.mktime((candidate, month, day, hour, minute, 0, 0, 0, -1))
                     if found <= now + 86400:
                         return found
-        raise BadLine(f"there is no such time: {stamp}")
+        raise _no_such_time(stamp)
 
     def _rfc5424(self, line: str) -> Parsed:
         match = _RFC5424.match(line)
@@ -160,7 +171,7 @@ class Parser:
         fields: dict[str, object] = {}
         _flatten(fields, "", value, _DEPTH)
         if "\\u" in line:
-            fields = {_sound(key): _sound_value(item) for key, item in fields.items()}
+            fields = {sound(key): _sound_value(item) for key, item in fields.items()}
         texts = (fields.get(key) for key in _MESSAGE_KEYS)
         fields["message"] = next((text for text in texts if isinstance(text, str)), line)
         return Parsed("json", self._json_time(fields), fields)
@@ -183,7 +194,11 @@ def _iso_time(stamp: str) -> float:
         when = datetime.fromisoformat(stamp)
         return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise BadLine(f"there is no such time: {stamp[:64]}") from None
+        raise _no_such_time(stamp) from None
+
+
+def _no_such_time(stamp: str) -> BadLine:
+    return BadLine(f"there is no such time: {stamp[:64]}")
 
 
 def _put_priority(fields: dict[str, object], priority: str) -> None:
@@ -231,7 +246,7 @@ def _refuse_constant(name: str) -> object:
     raise BadLine(f"{name} is not JSON")
 
 
-def _sound(text: str) -> str:
+def sound(text: str) -> str:
     """Replace lone surrogates, which a JSON escape can make, and which have no UTF-8."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
@@ -239,4 +254,4 @@ def _sound(text: str) -> str:
 def _sound_value(value: object) -> object:
     if isinstance(value, tuple):
         return tuple(map(_sound_value, value))
-    return _sound(value) if isinstance(value, str) else value
+    return sound(value) if isinstance(value, str) else value

@@ -7,7 +7,7 @@ back-references. This module is the only one that knows the library.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import re2
@@ -39,29 +39,43 @@ class Pattern:
     ironpost.logs.patterns.PatternError: invalid perl operator: (?=
     """
 
-    __slots__ = ("_compiled", "found", "names", "text")
+    __slots__ = ("_compiled", "_names", "_one", "text")
 
     def __init__(self, text: str, ignore_case: bool = False) -> None:
         options: Any = re2.Options()
         options.log_errors = False
-        options.never_nl = False
-        options.dot_nl = False
         options.max_mem = _MEMORY
         options.case_sensitive = not ignore_case
         self.text = text
+        # Of the two ways that the library has to say whether there is a match, that of a set is ten times quicker: it
+        # asks for no places. The error of the other one says what is wrong.
+        self._one: Any = re2.Set.SearchSet(options)
         try:
             self._compiled: Any = re2.compile(text, options)
+            self._one.Add(text)
+            self._one.Compile()
         except (re2.error, UnicodeError) as error:
             reason = error.args[0] if error.args else error
-            raise PatternError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason) from None
-        self.names: Mapping[str, int] = dict(self._compiled.groupindex)
-        search = self._compiled.search
-        self.found: Callable[[str], bool] = lambda text: search(text) is not None
+            raise PatternError(str(reason, "utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from None
+        self._names: dict[str, int] = dict(self._compiled.groupindex)
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the named groups."""
+        return self._names.keys()
+
+    @property
+    def found(self) -> Callable[[str], object]:
+        """The function that says whether there is a match in a text: its result is true or false."""
+        match: Callable[[str], object] = self._one.Match
+        return match
 
     def groups(self, text: str) -> dict[str, str]:
         """Return what the named groups are in the first match; those that take part in it only."""
-        match = self._compiled.search(text)
-        return {} if match is None else {name: value for name, value in match.groupdict().items() if value is not None}
+        match = self._compiled.search(text.encode())
+        if match is None:
+            return {}
+        return {name: str(match[at], "utf-8", "replace") for name, at in self._names.items() if match[at] is not None}
 
     @staticmethod
     def quote(text: str) -> str:

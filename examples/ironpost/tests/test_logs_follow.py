@@ -1,0 +1,193 @@
+"""Following files: against a model, with whatever may happen to a log between two looks at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from fsm_plugins import ConfigError
+from ironpost.logs import follow
+from ironpost.logs.follow import Follower
+from ironpost.logs.positions import Place, load_positions, save_positions
+
+
+def read_all(follower: Follower) -> list[bytes]:
+    """Read and handle what there is."""
+    lines: list[bytes] = []
+    while (batch := follower.read()) is not None:
+        lines += batch.lines
+        follower.done(batch, len(batch.lines))
+    return lines
+
+
+class LogOfAnApplication(RuleBasedStateMachine):
+    """Each line that was written is read once: whatever was rotated, emptied after a copy, or read half before a stop.
+
+    The one thing that the model forbids is what nobody could make good: to empty a log with unread lines of which there
+    is no copy.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.log = self.directory / "app.log"
+        self.state = self.directory / "state.json"
+        self.time = 0.0
+        self.number = 0
+        self.follower: Follower | None = None
+        self.began = b""
+        self.written: list[bytes] = []
+        self.handled: list[bytes] = []
+        self.before: list[Path] = []
+        self.writer = open(self.log, "ab", buffering=0)  # noqa: SIM115
+        self.old_writer = self.writer
+
+    @initialize(old=st.booleans())
+    def begin(self, old: bool) -> None:
+        """There may be rotated logs from long ago, which nobody wants to have."""
+        if old:
+            (self.directory / "app.log.8").write_bytes(b"long ago\n")
+        self.start()
+
+    def start(self) -> None:
+        place = load_positions(self.state).get("app")
+        self.follower = Follower(self.log, place, wait=5.0, now=lambda: self.time)
+        self.follower.read()
+
+    def line(self) -> bytes:
+        self.number += 1
+        return b"line %d" % self.number
+
+    @rule(lines=st.integers(1, 4))
+    def append(self, lines: int) -> None:
+        for _ in range(lines):
+            self.finish_the_line()
+
+    @rule()
+    def append_half_a_line(self) -> None:
+        """The newline comes later."""
+        if not self.began:
+            self.began = b"begun after %d, " % self.number
+            self.writer.write(self.began)
+
+    @rule()
+    def finish_the_line(self) -> None:
+        line = self.line()
+        self.writer.write(line + b"\n")
+        self.written.append(self.began + line)
+        self.began = b""
+
+    @precondition(lambda self: self.follower is not None)
+    @rule(share=st.floats(0, 1))
+    def read(self, share: float) -> None:
+        """Read a batch, and handle the first part of it."""
+        assert self.follower is not None
+        batch = self.follower.read()
+        if batch is not None:
+            count = round(share * len(batch.lines))
+            self.handled += batch.lines[:count]
+            self.follower.done(batch, count)
+
+    @precondition(lambda self: not self.began)
+    @rule(leave_a_gap=st.booleans())
+    def rotate(self, leave_a_gap: bool) -> None:
+        """Rename the logs, each to the next number, and begin a new one."""
+        numbers = sorted((int(path.suffix[1:]) for path in self.directory.glob("app.log.*")), reverse=True)
+        for number in numbers:
+            os.rename(self.directory / f"app.log.{number}", self.directory / f"app.log.{number + 1}")
+        os.rename(self.log, self.directory / "app.log.1")
+        if leave_a_gap and self.follower is not None:
+            self.read(1.0)
+        self.close_old()
+        self.writer = open(self.log, "ab", buffering=0)  # noqa: SIM115
+
+    def close_old(self) -> None:
+        """Let nobody write to the file before the present one any more."""
+        if self.old_writer is not self.writer:
+            self.old_writer.close()
+        self.old_writer = self.writer
+
+    @rule()
+    def append_to_the_log_before(self) -> None:
+        """A program goes on writing to the file that was renamed, until it is told to open another one."""
+        if self.old_writer is not self.writer and self.follower is not None:
+            line = self.line()
+            self.old_writer.write(line + b"\n")
+            self.written.append(line)
+
+    @precondition(lambda self: not self.began)
+    @rule()
+    def copy_and_empty(self) -> None:
+        name = f"app.log-{self.number}"
+        if not (self.directory / name).exists():
+            shutil.copyfile(self.log, self.directory / name)
+            os.truncate(self.log, 0)
+
+    @precondition(lambda self: not self.began and self.follower is not None)
+    @rule(lines=st.integers(0, 3))
+    def empty(self, lines: int) -> None:
+        """Empty the log when all of it has been read; it may be as long as before at the next look."""
+        self.settle()
+        os.truncate(self.log, 0)
+        if lines:
+            self.append(lines)
+
+    @rule(seconds=st.sampled_from([1.0, 10.0]))
+    def wait(self, seconds: float) -> None:
+        if self.follower is not None and seconds > 5.0:
+            self.settle()  # who reads for long enough has read what there was
+            self.close_old()
+        self.time += seconds
+
+    @precondition(lambda self: self.follower is not None)
+    @rule()
+    def stop(self) -> None:
+        assert self.follower is not None
+        self.follower.close()
+        assert self.follower.place is not None
+        save_positions(self.state, {"app": self.follower.place})
+        self.follower = None
+
+    @precondition(lambda self: self.follower is None)
+    @rule()
+    def go_on(self) -> None:
+        self.start()
+
+    @invariant()
+    def nothing_is_repeated(self) -> None:
+        assert len(set(self.handled)) == len(self.handled)
+        assert set(self.handled) <= set(self.written)
+
+    def settle(self) -> None:
+        """Read until there is nothing more."""
+        assert self.follower is not None
+        self.handled += read_all(self.follower)
+
+    def teardown(self) -> None:
+        if self.follower is None:
+            self.start()
+        if self.began:
+            self.finish_the_line()
+        self.settle()
+        self.time += 10
+        self.settle()
+        assert self.follower is not None
+        self.follower.close()
+        self.writer.close()
+        self.old_writer.close()
+        shutil.rmtree(self.directory)
+        assert Counter(self.handled) == Counter(self.written)
+        assert self.follower.gaps == 0
+
+
+LogOfAnApplication.TestCase.settings = settings(max_examples=600, stateful_step_count=30, deadline=None)
+TestLogOfAnApplication = LogOfAnApplication.TestCase
