@@ -31,6 +31,7 @@ from sigma.types import (
     SigmaCIDRExpression,
     SigmaCompareExpression,
     SigmaExists,
+    SigmaExpansion,
     SigmaNull,
     SigmaNumber,
     SigmaRegularExpression,
@@ -114,7 +115,9 @@ def read_sigma(files: Iterable[Path]) -> tuple[tuple[Rule, ...], tuple[Skipped, 
         except Exception as error:  # pySigma raises whatever the libraries below it raise
             skipped.append(Skipped(str(file), "", f"cannot be read: {_one_line(error)}"))
             continue
-        skipped += [Skipped(str(file), "", _one_line(error)) for error in parsed.errors]
+        of_rules = {id(error) for one in parsed.rules for error in one.errors}
+        if apart := [_one_line(error) for error in parsed.errors if id(error) not in of_rules]:
+            skipped.append(Skipped(str(file), "", "; ".join(apart)))
         for one in parsed.rules:
             title = _one_line(one.title or "")
             try:
@@ -202,6 +205,8 @@ def _value(field: str, value: object, keyword: bool = False) -> Condition:
             return Test(field, "equals", (str(value),))
         case SigmaBool(boolean=boolean):
             return Test(field, "equals", ("true" if boolean else "false",), ignore_case=True)
+        case SigmaExpansion(values=values):  # what a modifier made of one value
+            return _joined([_value(field, each, keyword) for each in values])
         case SigmaNull():
             return Not(Exists(field))
         case SigmaExists(exists=exists):
