@@ -26,7 +26,7 @@ layers: .venv/dev
 	$(BIN)/lint-imports
 
 tests: .venv/dev
-	$(BIN)/python -m pytest -n $(JOBS) --doctest-modules fsm_plugins tests
+	$(BIN)/python -m pytest -n $(JOBS) --doctest-modules fsm_plugins examples/ironpost/ironpost tests examples/ironpost/tests
 
 wheel: .venv/dev ## build the wheel, and try it in an environment with nothing else
 	rm -rf dist .venv-wheel
@@ -59,6 +59,6 @@ clean:
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
 
-.venv/dev: .venv/core
-	$(BIN)/pip install --quiet --group dev
+.venv/dev: .venv/core examples/ironpost/pyproject.toml
+	$(BIN)/pip install --quiet --group dev --editable examples/ironpost
 	@touch $@

@@ -6,18 +6,14 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fsm_plugins import ConfigError
-from ironpost.logs import follow
 from ironpost.logs.follow import Follower
-from ironpost.logs.positions import Place, load_positions, save_positions
+from ironpost.logs.positions import load_positions, save_positions
 
 
 def read_all(follower: Follower) -> list[bytes]:
@@ -189,5 +185,5 @@ class LogOfAnApplication(RuleBasedStateMachine):
         assert self.follower.gaps == 0
 
 
-LogOfAnApplication.TestCase.settings = settings(max_examples=600, stateful_step_count=30, deadline=None)
+LogOfAnApplication.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 TestLogOfAnApplication = LogOfAnApplication.TestCase

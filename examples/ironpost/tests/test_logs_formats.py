@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_any_table_in_json_is_understood_or_refused(table: dict[str, object]) ->
         '{"a": ' + "9" * 5000 + "}",
         "<34>1 " + "a" * 1_000_000,
         "<34>1 - - - - - [a" + ' b="' * 200_000,
-        "<34>1 - - - - - [a b=\"" + "\\" * 1_000_001,
+        '<34>1 - - - - - [a b="' + "\\" * 1_000_001,
         "Dec 10 06:55:46 " + "a" * 1_000_000,
         "Dec 10 06:55:46 h " + "a[" * 500_000,
         "2026-01-01T00:00:00" + "9" * 1_000_000,
@@ -100,16 +101,16 @@ def test_any_table_in_json_is_understood_or_refused(table: dict[str, object]) ->
 def test_long_and_deep_lines_take_no_time(line: str) -> None:
     """Each is done in far less than a second."""
     begin = time.process_time()
-    try:
+    with suppress(BadLine):
         parse(line)
-    except BadLine:
-        pass
     assert time.process_time() - begin < 1.0
 
 
 # What is right.
 
-words = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='[]":=<>{\\'), min_size=1, max_size=12)
+words = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='[]":=<>{\\'), min_size=1, max_size=12
+)
 messages = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=40)
 priorities = st.integers(0, 191)
 moments = st.datetimes(datetime(2026, 1, 1), datetime(2026, 11, 22))
@@ -183,7 +184,9 @@ def test_what_is_almost_right_is_refused(line: str) -> None:
 params = st.dictionaries(words, messages, max_size=3)
 
 
-@given(priorities, st.none() | moments, words, words, words, words, st.dictionaries(words, params, max_size=3), messages)
+@given(
+    priorities, st.none() | moments, words, words, words, words, st.dictionaries(words, params, max_size=3), messages
+)
 def test_rfc_5424_says_what_was_written(
     priority: int,
     moment: datetime | None,
@@ -194,21 +197,20 @@ def test_rfc_5424_says_what_was_written(
     data: dict[str, dict[str, str]],
     message: str,
 ) -> None:
-    """Structured data with escapes becomes fields; a hyphen is nothing; the message may begin with a byte order mark."""
+    """Structured data with escapes becomes fields; a hyphen is nothing; a byte order mark is no message."""
 
     def escape(text: str) -> str:
         return re.sub(r'(["\\\]])', r"\\\1", text)
 
     elements = ""
-    for element, given in data.items():
-        inside = "".join(f' {name}="{escape(value)}"' for name, value in given.items())
+    for element, named in data.items():
+        inside = "".join(f' {name}="{escape(value)}"' for name, value in named.items())
         elements += f"[{element}{inside}]"
     stamp = "-" if moment is None else moment.isoformat() + "Z"
     parsed = parse(f"<{priority}>1 {stamp} {host} {app} {pid} {msgid} {elements or '-'} \ufeff{message}")
-    expected = {f"{element}.{name}": value for element, given in data.items() for name, value in given.items()}
-    for name, value in (("host", host), ("app", app), ("pid", pid), ("msgid", msgid)):
-        if value != "-":
-            expected[name] = value
+    expected = {f"{element}.{name}": value for element, named in data.items() for name, value in named.items()}
+    header = {"host": host, "app": app, "pid": pid, "msgid": msgid}
+    expected |= {name: value for name, value in header.items() if value != "-"}
     expected |= {"facility": FACILITIES[priority // 8], "level": LEVELS[priority % 8], "message": message}
     assert parsed.fields == expected
     assert parsed.time == (NOW if moment is None else moment.replace(tzinfo=UTC).timestamp())

@@ -48,9 +48,11 @@ def field_tests(draw: st.DrawFn) -> Test:
 
 conditions: st.SearchStrategy[Condition] = st.recursive(
     field_tests() | names.map(Exists),
-    lambda inner: st.lists(inner, max_size=3).map(lambda parts: All(tuple(parts)))
-    | st.lists(inner, max_size=3).map(lambda parts: Any(tuple(parts)))
-    | inner.map(Not),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda parts: All(tuple(parts)))
+        | st.lists(inner, max_size=3).map(lambda parts: Any(tuple(parts)))
+        | inner.map(Not)
+    ),
     max_leaves=6,
 )
 scalars = texts | st.none() | st.integers(0, 12) | st.booleans() | st.just(12.0)
@@ -61,9 +63,9 @@ def naive(condition: Condition, event: Fields) -> bool:
     """Say whether a condition holds, as its documentation says it."""
     match condition:
         case All(parts):
-            return all([naive(part, event) for part in parts])
+            return all(naive(part, event) for part in parts)
         case Any(parts):
-            return any([naive(part, event) for part in parts])
+            return any(naive(part, event) for part in parts)
         case Not(part):
             return not naive(part, event)
         case Exists(name):
@@ -192,10 +194,10 @@ def test_a_threshold_is_reached_when_a_naive_count_reaches_it(
         newest = max(at for at, _ in seen[group])
         # What is too old to count now will never count again.
         seen[group] = [(at, one) for at, one in seen[group] if at > newest - window]
-        expected = sorted(seen[group], key=lambda one: one[0]) if len(seen[group]) >= count else None
-        if expected:
+        reached = sorted(seen[group], key=lambda one: one[0]) if len(seen[group]) >= count else []
+        if reached:
             seen[group] = []
-        assert counting.add(group, float(at), number) == (expected and [one for _, one in expected])
+        assert counting.add(group, float(at), number) == ([one for _, one in reached] or None)
 
 
 def test_groups_are_bounded() -> None:
@@ -208,9 +210,11 @@ def test_groups_are_bounded() -> None:
     assert counting.add("a", 1.0, 0) is None
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6)), max_size=40), st.integers(0, 9), st.integers(1, 3))
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6)), max_size=40), st.integers(0, 9), st.integers(1, 3)
+)
 def test_alerts_are_held_back_as_a_naive_account_says(steps: list[tuple[str, int]], repeat: int, most: int) -> None:
-    """A like one before, within ``repeat`` seconds: repeated. Else too many within the window: limit. Else let through."""
+    """A like one before, within ``repeat`` seconds: repeated. Else too many within the window: limit. Else none."""
     restraint = Restraint(float(repeat), Limit(most, 10.0))
     now = 0
     sent: list[tuple[str, int]] = []
@@ -242,7 +246,9 @@ def test_a_time_in_the_future_silences_nobody() -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["Dec 10 06:55:46 h a: x", "Dec 10 06:55:47 h b: y", "nonsense", "", "\xff"]), max_size=40),
+    st.lists(
+        st.sampled_from(["Dec 10 06:55:46 h a: x", "Dec 10 06:55:47 h b: y", "nonsense", "", "\xff"]), max_size=40
+    ),
     st.integers(1, 3),
     st.sampled_from([0.0, 1.0, 60.0]),
     st.integers(1, 3),

@@ -169,7 +169,9 @@ correlation:
 
 
 @given(st.text("*?\\ab.[", max_size=8), st.text("ab.*?\\[\n", max_size=8))
-def test_wildcards_match_as_a_naive_matcher_says(tmp_path_factory: pytest.TempPathFactory, value: str, text: str) -> None:
+def test_wildcards_match_as_a_naive_matcher_says(
+    tmp_path_factory: pytest.TempPathFactory, value: str, text: str
+) -> None:
     """A star is any text, a question mark is one letter, a backslash makes one of these, or itself, plain."""
     file = tmp_path_factory.mktemp("sigma") / "rule.yml"
     quoted = value.replace("'", "''")

@@ -1,10 +1,10 @@
 """What a rule asks of an event: values, made by the readers of rules, and compiled to functions here.
 
-A condition is a tree of tests on fields. A test on a field that is missing, or that is null, does not hold; on a list it
-holds if it holds for one of the items. Values that are not texts are compared as the texts that JSON has for them.
+A condition is a tree of tests on fields. A test on a field that is missing, or that is null, does not hold; on a list
+it holds if it holds for one of the items. Values that are not texts are compared as the texts that JSON has for them.
 
-`anchors_of` is what makes many rules cheap: it finds the values of fields of which an event must have one for a condition
-to hold at all, so that rules can be looked up by the values of an event instead of being tried one by one.
+`anchors_of` is what makes many rules cheap: it finds the values of fields of which an event must have one for a
+condition to hold at all, so that rules can be looked up by the values of an event instead of being tried one by one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final, Literal, TypeAlias
 
-from attrs import field, frozen
+import attrs
+from attrs import frozen
 
 from ironpost.logs.patterns import Pattern
 
@@ -53,7 +54,7 @@ class Test:
 
     field: str
     operator: Operator
-    values: tuple[str, ...] = field()
+    values: tuple[str, ...] = attrs.field()
     ignore_case: bool = False
 
     @values.validator
@@ -176,7 +177,7 @@ def _on_field(name: str, check: Check) -> Predicate:
     def holds(fields: Fields) -> object:
         value = fields.get(name)
         if value.__class__ is str:
-            return check(value)  # type: ignore[arg-type]
+            return check(value)
         if value is None:
             return False
         return any(check(text) for text in texts_of(value))
@@ -310,6 +311,6 @@ def anchors_of(condition: Condition, rank: Callable[[frozenset[Anchor]], object]
             return union
         case All(parts):
             found = [anchors for part in parts if (anchors := anchors_of(part, rank)) is not None]
-            return min(found, key=rank, default=None)  # type: ignore[type-var, arg-type]
+            return min(found, key=rank, default=None)  # type: ignore[arg-type]
         case _:
             return None

@@ -1,13 +1,13 @@
 """Lines and packets in, alerts out, and an account of every one of them.
 
-The engine waits for nothing and knows no channels: it is given lines, and puts the alerts that they raise in ``pending``,
-from which somebody else sends them. So it can be tested and measured on its own.
+The engine waits for nothing and knows no channels: it is given lines, and puts the alerts that they raise in
+``pending``, from which somebody else sends them. So it can be tested and measured on its own.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 

@@ -294,7 +294,9 @@ class Follower:
         """Go on with a new file at the path, after those that were there between it and the one ``before``."""
         self.rotations += bool(before)
         for between in self._strangers():
-            if between.identity == here.identity or any(mark.offset and mark.fits(between.descriptor) for mark in before):
+            if between.identity == here.identity or any(
+                mark.offset and mark.fits(between.descriptor) for mark in before
+            ):
                 os.close(between.descriptor)  # a link to it, or a copy of what has been read
             else:
                 self._files.append(between)

@@ -23,7 +23,10 @@ FACILITIES: Final = (
 LEVELS: Final = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 """The names of RFC 5424, section 6.2.1, as they are usual in short."""
 
-_MONTHS: Final = {name: n for n, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+_MONTHS: Final = {
+    name: n
+    for n, name in enumerate(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1)
+}
 
 # The header of RFC 3164, section 4.1: its own time stamp, or the one of RFC 3339 that syslog daemons write to files
 # today. The tag may be missing, and so may be the process id.
@@ -33,9 +36,7 @@ _RFC3164: Final = re.compile(
     r" (\S+) (?:([^\s:\[\]]{1,128})(?:\[([^\]\s]{0,128})\])?: ?)?(.*)",
     re.ASCII | re.DOTALL,
 )
-_RFC5424: Final = re.compile(
-    r"<(\d{1,3})>1 (\S{1,64}) (\S{1,255}) (\S{1,48}) (\S{1,128}) (\S{1,32}) (-|\[)", re.ASCII
-)
+_RFC5424: Final = re.compile(r"<(\d{1,3})>1 (\S{1,64}) (\S{1,255}) (\S{1,48}) (\S{1,128}) (\S{1,32}) (-|\[)", re.ASCII)
 _PARAM: Final = re.compile(r' ([^\s=\]"]{1,32})="((?:[^"\\\]]|\\.)*)"', re.DOTALL)
 _SD_ID: Final = re.compile(r'[^\s=\]"]{1,32}')
 _ESCAPED: Final = re.compile(r'\\(["\\\]])')
@@ -148,9 +149,8 @@ class Parser:
             raise BadLine("RFC 5424: the header is not complete")
         priority, stamp, host, app, pid, msgid, _ = match.groups()
         fields: dict[str, object] = {"message": ""}
-        for name, value in (("host", host), ("app", app), ("pid", pid), ("msgid", msgid)):
-            if value != "-":
-                fields[name] = value
+        given = {"host": host, "app": app, "pid": pid, "msgid": msgid}
+        fields.update({name: value for name, value in given.items() if value != "-"})
         _put_priority(fields, priority)
         at = match.end() if match[7] == "-" else _structured_data(line, match.end() - 1, fields)
         if at < len(line) and line[at] != " ":

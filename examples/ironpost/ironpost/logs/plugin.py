@@ -1,8 +1,8 @@
 """The plugin ``log-pipeline``: logs and packets in, alerts out.
 
-A line has been handled when its alerts have been accepted by the output, and positions in files are saved up to what has
-been handled and not beyond. So a stop loses nothing, and what a crash of the process can do is to repeat the lines since
-positions were saved last.
+A line has been handled when its alerts have been accepted by the output, and positions in files are saved up to what
+has been handled and not beyond. So a stop loses nothing, and what a crash of the process can do is to repeat the lines
+since positions were saved last.
 """
 
 from __future__ import annotations
@@ -158,9 +158,7 @@ class LogPipeline(Plugin):
     # Hooks.
 
     async def on_init(self) -> None:
-        problems = [
-            Problem(str(path), "is a directory; name the files in it") for path in self.files if path.is_dir()
-        ]
+        problems = [Problem(str(path), "is a directory; name the files in it") for path in self.files if path.is_dir()]
         if len({path.absolute() for path in self.files}) < len(self.files):
             problems.append(Problem("files", "a log is named twice"))
         if problems:

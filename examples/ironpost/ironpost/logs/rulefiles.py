@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import yaml
-from attrs import define, field, fields_dict
+from attrs import define, field
 
 from fsm_plugins import ConfigError, Problem
 from ironpost.events import Severity
@@ -44,7 +44,6 @@ _DEPTH: Final = 32
 """How deep conditions may be nested."""
 
 T = TypeVar("T")
-
 
 
 def rule_files(paths: Iterable[Path], *, deep: bool = False) -> list[Path]:
@@ -107,7 +106,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, object]:
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.value != "<<":
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is there twice", key.start_mark
+                )
             seen.add(key.value)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
@@ -135,7 +136,8 @@ def load_yaml(text: str | bytes) -> object:
 # Reading.
 
 _RULE_KEYS: Final = ("id", "title", "severity", "match", "threshold", "repeat", "alike", "limit", "references")
-_DEFAULTS: Final = {name: attribute.default for name, attribute in fields_dict(Rule).items()}
+_PLAIN: Final = Rule("", "", Severity.INFO, All(()))
+"""A rule that says nothing but what it must; it has the defaults."""
 
 
 @define
@@ -178,16 +180,16 @@ class _Reading:
             return default if found is None else found
 
         threshold = read("threshold", self._threshold, cast("Threshold | None", None))
-        alike = threshold.by if threshold is not None and threshold.by else _DEFAULTS["alike"]
+        alike = threshold.by if threshold is not None and threshold.by else _PLAIN.alike
         return Rule(
             id=read("id", self._text, ""),
             title=read("title", self._text, ""),
             severity=read("severity", self._severity, Severity.INFO),
             condition=read("match", self._condition, cast(Condition, All(()))),
             threshold=threshold,
-            repeat=read("repeat", self._seconds_or_none, _DEFAULTS["repeat"]),
+            repeat=read("repeat", self._seconds_or_none, _PLAIN.repeat),
             alike=read("alike", self._names, alike),
-            limit=read("limit", self._limit, _DEFAULTS["limit"]),
+            limit=read("limit", self._limit, _PLAIN.limit),
             origin=f"{self.file}: {where}",
             references=read("references", self._names, ()),
         )
@@ -252,7 +254,9 @@ class _Reading:
     def _values(self, where: str, value: object) -> list[str] | None:
         items = value if isinstance(value, list) else [value]
         if not items or not all(isinstance(item, str | int | float) for item in items):
-            self.wrong(where, f"expected a text or a number, or a list of them, got {_shown(value)}; quotes make a text")
+            self.wrong(
+                where, f"expected a text or a number, or a list of them, got {_shown(value)}; quotes make a text"
+            )
             return None
         return [text for item in items for text in texts_of(item)]
 

@@ -7,7 +7,7 @@ values of which an event must have one; what an event does not have costs nothin
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -81,6 +81,10 @@ class Rule:
     references: tuple[str, ...] = field(default=(), eq=False)
 
 
+def _tuple(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    return tuple(rules)
+
+
 @frozen(eq=False)
 class RuleSet:
     """The rules that are in force together.
@@ -97,14 +101,14 @@ class RuleSet:
     (['root'], [])
     """
 
-    rules: tuple[Rule, ...] = field(converter=tuple, default=())
+    rules: tuple[Rule, ...] = field(converter=_tuple, default=())
     _index: _Index = field(init=False, repr=False, default=Factory(lambda self: _Index(self.rules), takes_self=True))
 
     @rules.validator
     def _different(self, _attribute: object, rules: tuple[Rule, ...]) -> None:
-        for id, times in Counter(rule.id for rule in rules).items():
+        for name, times in Counter(rule.id for rule in rules).items():
             if times > 1:
-                raise ValueError(f"there is more than one rule with the id {id!r}")
+                raise ValueError(f"there is more than one rule with the id {name!r}")
 
     def __len__(self) -> int:
         return len(self.rules)

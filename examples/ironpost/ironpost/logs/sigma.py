@@ -138,9 +138,7 @@ def _one_line(text: object) -> str:
 
 
 def _rule(rule: SigmaRule, file: Path) -> Rule:
-    conditions: list[Condition] = []
-    for condition in rule.detection.parsed_condition:
-        conditions.append(_condition(condition.parsed))
+    conditions = [_condition(condition.parsed) for condition in rule.detection.parsed_condition]
     found = conditions[0] if len(conditions) == 1 else Any(tuple(conditions))
     service = _service(rule.logsource.service)
     return Rule(
@@ -186,8 +184,7 @@ def _joined(parts: Sequence[Condition]) -> Condition:
         else:
             others.append(part)
     joined: list[Condition] = [
-        Test(field, operator, tuple(values), ignore_case)
-        for (field, operator, ignore_case), values in together.items()
+        Test(field, operator, tuple(values), ignore_case) for (field, operator, ignore_case), values in together.items()
     ]
     joined += others
     return joined[0] if len(joined) == 1 else Any(tuple(joined))
@@ -244,7 +241,6 @@ def _string(field: str, value: SigmaString, keyword: bool) -> Condition:
     if all(isinstance(part, str) for part in parts):
         text = "".join(map(str, parts))
         return Test(field, operator, (text,), ignore_case=not cased and text.lower() != text.upper())
-    wild = {SpecialChars.WILDCARD_SINGLE: ".", many: ".*"}
-    middle = "".join(Pattern.quote(part) if isinstance(part, str) else wild[part] for part in parts)
+    middle = "".join(Pattern.quote(part) if isinstance(part, str) else ".*" if part is many else "." for part in parts)
     expression = f"(?s){'' if before else '^'}{middle}{'' if after else '$'}"
     return Test(field, "regex", (expression,), ignore_case=not cased)

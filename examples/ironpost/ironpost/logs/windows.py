@@ -1,7 +1,7 @@
 """What is remembered of a rule: which events lead up to an alert, and which alerts would only repeat one.
 
-Time is that of the events, in seconds, so that a file that is read late, or twice as fast, gives the same alerts. Events
-may come out of order. All memory is bounded.
+Time is that of the events, in seconds, so that a file that is read late, or twice as fast, gives the same alerts.
+Events may come out of order. All memory is bounded.
 """
 
 from __future__ import annotations
