@@ -46,7 +46,7 @@ def log(lines: int) -> list[bytes]:
 
 
 def hostile(lines: int) -> Iterator[bytes]:
-    """Yield failed logins from addresses and of users that never come again: what fills memories that have no bounds."""
+    """Yield failed logins from addresses that never come again: what fills memories that have no bounds."""
     random = Random(3)
     for number in range(lines):
         src = f"{random.randrange(256)}.{random.randrange(256)}.{random.randrange(256)}.{random.randrange(256)}"

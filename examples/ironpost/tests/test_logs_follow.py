@@ -8,12 +8,14 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ironpost.logs import follow
 from ironpost.logs.follow import Follower
-from ironpost.logs.positions import load_positions, save_positions
+from ironpost.logs.positions import Mark, Place, load_positions, save_positions
 
 
 def read_all(follower: Follower) -> list[bytes]:
@@ -187,3 +189,70 @@ class LogOfAnApplication(RuleBasedStateMachine):
 
 LogOfAnApplication.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 TestLogOfAnApplication = LogOfAnApplication.TestCase
+
+
+def test_a_log_that_is_copied_emptied_and_renamed_between_two_looks(tmp_path: Path) -> None:
+    """What was read before is not read again from the copy, and what was not is read from there."""
+    log = tmp_path / "app.log"
+    log.write_bytes(b"one\ntwo\nthree\n")
+    with Follower(log).opened() as follower:
+        batch = follower.read()
+        assert batch is not None
+        follower.done(batch, 1)
+        shutil.copyfile(log, tmp_path / "app.log-1")
+        os.truncate(log, 0)
+        with open(log, "ab") as stream:
+            stream.write(b"four\n")
+        os.rename(log, tmp_path / "app.log.1")
+        log.write_bytes(b"five\n")
+        assert sorted(read_all(follower)) == [b"five", b"four", b"three", b"two"]
+
+
+def test_a_batch_is_read_again_from_where_it_was_handled(tmp_path: Path) -> None:
+    """Also when the log was emptied and written anew between reading and handling."""
+    log = tmp_path / "app.log"
+    log.write_bytes(b"one\ntwo\n")
+    with Follower(log).opened() as follower:
+        batch = follower.read()
+        assert batch is not None
+        log.write_bytes(b"three and more\nfour and more\n")
+        follower.done(batch, 2)
+        assert read_all(follower) == [b"three and more", b"four and more"]
+        assert follower.truncations == 1
+
+
+def test_a_line_longer_than_a_chunk_is_handed_out_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits forever for its end."""
+    monkeypatch.setattr(follow, "CHUNK", 8)
+    log = tmp_path / "app.log"
+    log.write_bytes(b"0123456789\nab\n")
+    with Follower(log).opened() as follower:
+        assert read_all(follower) == [b"01234567", b"89", b"ab"]
+
+
+def test_a_log_can_be_begun_at_its_end(tmp_path: Path) -> None:
+    """The first time; later it goes on where it was."""
+    log = tmp_path / "app.log"
+    log.write_bytes(b"old\n")
+    with Follower(log, begin="end").opened() as follower:
+        assert read_all(follower) == []
+        with open(log, "ab") as stream:
+            stream.write(b"new\n")
+        assert read_all(follower) == [b"new"]
+
+
+def test_what_is_no_log_is_told(tmp_path: Path) -> None:
+    """A log that is not there, a directory, one whose file is gone, and a follower that was closed."""
+    with Follower(tmp_path / "none").opened() as follower:
+        assert follower.read() is None
+        assert "there is no file" in follower.trouble
+    assert follower.read() is None
+    with Follower(tmp_path).opened() as follower:
+        assert follower.read() is None
+        assert "not an ordinary file" in follower.trouble
+    log = tmp_path / "app.log"
+    log.write_bytes(b"new\n")
+    place = Place((Mark(1, 1, 10, "x", "y"),))
+    with Follower(log, place).opened() as follower:
+        assert read_all(follower) == [b"new"]
+        assert follower.gaps == 1

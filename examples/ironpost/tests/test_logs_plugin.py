@@ -18,7 +18,7 @@ import pytest
 
 from fsm_plugins import FAILED, STOPPED, ConfigError, HookFailed, Receiver, Sender, channel
 from ironpost.events import AlertEvent, PacketEvent
-from ironpost.logs import LogPipeline, plugin
+from ironpost.logs import LogPipeline, plugin, receivers
 from ironpost.logs.positions import load_positions
 
 EVERY_LINE = """
@@ -302,17 +302,17 @@ def test_a_full_inbox_makes_tcp_wait_and_drops_datagrams(rules: Path, monkeypatc
             run.pipeline._inbox._capacity = 8
             tcp, udp = run.pipeline.listening
             _, writer = await asyncio.open_connection(tcp.host, tcp.port)
-            writer.write(lines(range(50_000)).encode())
+            writer.write(lines(range(20_000)).encode())
             await until(lambda: len(run.pipeline._inbox) >= 8)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 for _ in range(10):
                     sender.sendto(lines([7]).encode(), (udp.host, udp.port))
             await until(lambda: run.pipeline.dropped == 10)
-            for _ in range(1000):
+            for _ in range(300):
                 await asyncio.sleep(0)  # enough for all of it to be read, if it were
-            assert len(run.pipeline._inbox) < 20_000
+            assert len(run.pipeline._inbox) < 15_000
             assert (await run.pipeline.health_check()).is_degraded
-            assert await run.numbers(50_000) == list(range(50_000))
+            assert await run.numbers(20_000) == list(range(20_000))
             await close(writer)
 
     within(60, main)
@@ -454,7 +454,7 @@ def test_a_broken_file_of_positions_is_refused(tmp_path: Path, rules: Path, text
 
     async def main() -> None:
         with pytest.raises(HookFailed, match=r"is not a file of positions.*if you delete it"):
-            async with running(rules, positions=positions):
+            async with running(rules, files=(rules,), positions=positions):
                 pass
 
     within(30, main)
@@ -469,6 +469,69 @@ def test_a_directory_and_a_log_named_twice_are_refused(tmp_path: Path, rules: Pa
                 pass
         assert "is a directory; name the files in it" in str(caught.value)
         assert "a log is named twice" in str(caught.value)
+
+    within(30, main)
+
+
+def test_a_pipeline_without_anything_to_read_is_refused(rules: Path) -> None:
+    """It would end at once, and nobody would know why."""
+
+    async def main() -> None:
+        with pytest.raises(HookFailed, match="there is nothing to read"):
+            async with running(rules):
+                pass
+
+    within(30, main)
+
+
+def test_positions_that_cannot_be_saved_degrade_the_health_and_fail_the_stop(tmp_path: Path, rules: Path) -> None:
+    """Reading goes on meanwhile."""
+    log, positions = tmp_path / "app.log", tmp_path / "state" / "positions.json"
+    append(log, [1])
+    state = tmp_path / "state"
+    state.write_text("a file where a directory should be")
+
+    async def main() -> None:
+        with pytest.raises(HookFailed, match=r"positions.*cannot be read"):
+            async with running(rules, files=(log,), positions=positions):
+                pass
+        state.unlink()
+        state.mkdir()
+        async with running(rules, files=(log,), positions=positions) as run:
+            assert await run.numbers(1) == [1]
+            await until(positions.exists)
+            shutil.rmtree(state)
+            state.write_text("")
+            append(log, [2])
+            assert await run.numbers(1) == [2]
+            await until(lambda: bool(run.pipeline._trouble))
+            assert "positions cannot be saved" in (await run.pipeline.health_check()).reason
+            append(log, [3])
+            assert await run.numbers(1) == [3]
+            with pytest.raises(HookFailed, match="positions cannot be saved"):
+                await run.pipeline.stop()
+            state.unlink()
+            await run.pipeline.stop()  # again, and now it can
+        assert load_positions(positions)
+
+    within(30, main)
+
+
+def test_connections_are_bounded(rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is closed at once, and counted; those that were there go on."""
+    monkeypatch.setattr(receivers, "CONNECTIONS", 2)
+
+    async def main() -> None:
+        async with running(rules, listen=("tcp://127.0.0.1:0",)) as run:
+            (tcp,) = run.pipeline.listening
+            ends = [await asyncio.open_connection(tcp.host, tcp.port) for _ in range(3)]
+            await until(lambda: run.pipeline.dropped == 1)
+            with suppress(ConnectionError):
+                assert await ends[2][0].read() == b""
+            ends[0][1].write(lines([5]).encode())
+            assert await run.numbers(1) == [5]
+            for _, writer in ends:
+                await close(writer)
 
     within(30, main)
 

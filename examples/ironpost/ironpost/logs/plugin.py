@@ -101,6 +101,7 @@ class LogPipeline(Plugin):
     _saving: asyncio.Lock = field(init=False, factory=asyncio.Lock, repr=False)
     _saved: float = field(init=False, default=0.0, repr=False)
     _unsaved: bool = field(init=False, default=False, repr=False)
+    _trouble: str = field(init=False, default="", repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._engine = Engine(self.info.name, RuleSet(), bad_lines=self.bad_lines)
@@ -120,7 +121,7 @@ class LogPipeline(Plugin):
 
     @property
     def dropped(self) -> int:
-        """How many datagrams were dropped because they came faster than they were handled."""
+        """How many datagrams came faster than they were handled, and how many connections were too many."""
         return self._inbox.dropped
 
     @property
@@ -161,6 +162,10 @@ class LogPipeline(Plugin):
         problems = [Problem(str(path), "is a directory; name the files in it") for path in self.files if path.is_dir()]
         if len({path.absolute() for path in self.files}) < len(self.files):
             problems.append(Problem("files", "a log is named twice"))
+        if not self.files and not self.listen and self.packets is None:
+            problems.append(
+                Problem("files", "there is nothing to read; name logs, or addresses in listen, or wire packets")
+            )
         if problems:
             raise ConfigError(self.info.name, problems)
         self._engine = Engine(self.info.name, RuleSet(), bad_lines=self.bad_lines)
@@ -206,6 +211,8 @@ class LogPipeline(Plugin):
             self._handle_inbox()
             await self._send()
             await self._save()
+            if self._trouble:
+                raise OSError(self._trouble)
         except ChannelClosed:
             pass
         finally:
@@ -219,8 +226,10 @@ class LogPipeline(Plugin):
         counts = self.counts
         if troubles := [follower.trouble for follower in self._followers if follower.trouble]:
             return HealthStatus.degraded("; ".join(troubles))
+        if self._trouble:
+            return HealthStatus.degraded(self._trouble)
         if self.dropped:
-            return HealthStatus.degraded(f"{self.dropped} datagrams were dropped")
+            return HealthStatus.degraded(f"{self.dropped} datagrams or connections were dropped")
         if counts.lines >= 100 and counts.bad * 10 > counts.lines:
             last = self.bad[-1]
             return HealthStatus.degraded(
@@ -306,12 +315,17 @@ class LogPipeline(Plugin):
             await self._send()
             places = {str(follower.path): place for follower in self._followers if (place := follower.place)}
             self._unsaved = False
+            self._saved = time.monotonic()
             try:
                 await asyncio.to_thread(save_positions, self.positions, places)
+            except OSError as error:  # to read on and repeat lines after a restart is better than not to read on
+                self._unsaved = True
+                self._trouble = f"positions cannot be saved: {error}"
             except BaseException:
                 self._unsaved = True
                 raise
-            self._saved = time.monotonic()
+            else:
+                self._trouble = ""
 
     def _read_rules(self) -> tuple[RuleSet, tuple[Skipped, ...]]:
         files = rule_files([*([SHIPPED] if self.shipped_rules else []), *self.rules])

@@ -24,6 +24,9 @@ logger = logging.getLogger("ironpost.logs")
 CAPACITY: Final = 16_384
 """How many messages an inbox holds. A TCP connection can exceed it by what one read brings."""
 
+CONNECTIONS: Final = 512
+"""How many TCP connections there may be at a time to one address."""
+
 
 @frozen
 class Message:
@@ -91,7 +94,7 @@ class Inbox:
         capacity: how many there may be.
 
     Attributes:
-        dropped: how many datagrams were dropped because it was full.
+        dropped: how many datagrams were dropped because it was full, and how many connections because of their number.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
@@ -210,6 +213,10 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._origin = f"tcp://{peer[0] if peer else '?'}"
+        if len(self._connections) >= CONNECTIONS:
+            self._inbox.dropped += 1
+            self._transport.abort()
+            return
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
