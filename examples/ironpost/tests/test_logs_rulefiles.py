@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from attrs import fields
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fsm_plugins import ConfigError
+from fsm_plugins.config import structure_settings
 from ironpost.events import Severity
+from ironpost.logs import LogPipeline
 from ironpost.logs.conditions import All, Any, Exists, Not, Test
 from ironpost.logs.engine import Engine
 from ironpost.logs.rulefiles import SHIPPED, load_yaml, read_rules, rule_files
 from ironpost.logs.rules import Limit, Rule, RuleSet, Threshold
 
+PAGE = Path(__file__).parents[1] / "docs" / "log-pipeline.md"
 OPENSSH = Path(__file__).parents[4] / "shared" / "data" / "openssh_2k.log"
 
 FULL = """
@@ -166,7 +172,7 @@ def test_conditions_may_not_be_nested_without_end(tmp_path: Path) -> None:
     assert "conditions are nested more than 32 deep" in problems(tmp_path, text)[0]
     text = "rules: [{id: a, title: t, severity: low, match: &a {not: *a}}]"
     assert problems(tmp_path, text)[0].endswith("not YAML at line 1, column 49: found unconstructable recursive node")
-    assert "not YAML" in problems(tmp_path, "[" * 10_000)[0]
+    assert "not YAML" in problems(tmp_path, "[" * 2_000)[0]
 
 
 def test_paths_that_lead_nowhere_are_told(tmp_path: Path) -> None:
@@ -265,3 +271,39 @@ def test_the_brute_force_of_a_real_log_is_found() -> None:
     alone = Engine("logs", RuleSet(rules))
     alone.lines(OPENSSH.read_bytes().splitlines(), "openssh")
     assert alone.counts.matched == int(failed.stdout)
+
+
+# The documentation.
+
+
+def blocks(language: str) -> list[str]:
+    """Return the fenced blocks of the page that are in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_examples_of_the_page_are_what_it_says(tmp_path: Path) -> None:
+    """Its rules can be read, its settings are settings with those defaults, and its problems are told so."""
+    (rules,) = blocks("yaml")
+    assert len(read(tmp_path, rules)) == 1
+    (toml,) = blocks("toml")
+    given = tomllib.loads(toml)["plugins"]["log-pipeline"]["settings"]
+    sound, flaws = structure_settings(LogPipeline, given, "settings", frozenset({"alerts", "packets"}))
+    assert sound.keys() == given.keys()
+    assert not flaws
+    settings = [field for field in fields(LogPipeline) if field.init and not field.name.startswith("_")]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert list(rows) == [
+        *("files", "listen", "rules", "shipped_rules", "sigma", "positions", "follow", "begin", "poll"),
+        *("rotate_wait", "save_every", "bad_lines"),
+    ]
+    defaults = {field.name: field.default for field in settings}
+    for name, default in rows.items():
+        written = None if default == "none" else tomllib.loads(f"x = {default.strip('`')}")["x"]
+        assert (defaults[name] or None) == written
+    (text,) = blocks("text")
+    broken = re.sub("regex: '.*'", "regex: '(?=x)'", rules.replace("severity: high", "severity: hihg"))
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "ssh.yaml").write_text(broken)
+    with pytest.raises(ConfigError) as caught:
+        read_rules([tmp_path / "rules" / "ssh.yaml"])
+    assert str(caught.value).replace(f"{tmp_path}/", "") + "\n" == text
