@@ -256,3 +256,36 @@ def test_what_is_no_log_is_told(tmp_path: Path) -> None:
     with Follower(log, place).opened() as follower:
         assert read_all(follower) == [b"new"]
         assert follower.gaps == 1
+
+
+def test_files_that_may_not_be_read_keep_nothing_else_from_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new log after a rotation is told until it can be read; one beside it is passed over."""
+    log = tmp_path / "app.log"
+    log.write_bytes(b"one\n")
+    forbidden = {str(log), str(tmp_path / "app.log.0")}
+    really = os.open
+
+    def guarded(path: Path, *flags: int) -> int:
+        if str(path) in forbidden:
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path, *flags)
+
+    with Follower(log).opened() as follower:
+        assert read_all(follower) == [b"one"]
+        with open(log, "ab") as stream:
+            stream.write(b"two\n")
+        os.rename(log, tmp_path / "app.log.1")
+        (tmp_path / "app.log.0").write_bytes(b"secret\n")
+        log.write_bytes(b"three\n")
+        monkeypatch.setattr(os, "open", guarded)
+        batch = follower.read()
+        assert batch is not None
+        assert batch.lines == [b"two"]
+        assert follower.trouble == f"Permission denied: {log}"
+        follower.done(batch, 1)
+        assert follower.read() is None
+        forbidden.remove(str(log))
+        assert read_all(follower) == [b"three"]
+        assert follower.trouble == ""

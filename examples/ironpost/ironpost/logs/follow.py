@@ -198,7 +198,7 @@ class Follower:
             try:
                 return self._next()
             except OSError as error:
-                self.trouble = f"{error.strerror or error}: {self.path}"
+                self.trouble = _told(error, self.path)
                 return None
 
     def done(self, batch: Batch, lines: int) -> None:
@@ -227,7 +227,7 @@ class Follower:
                 file.quiet_since = None
                 return batch
         if not self._files:
-            self.trouble = f"there is no file {self.path}"
+            self.trouble = self.trouble or f"there is no file {self.path}"
         elif unchanged:
             self._known = frozenset(identity for identity, _ in self._beside())
         return None
@@ -279,15 +279,17 @@ class Follower:
         """See whether another file has taken the place of the log; return whether all is as it was."""
         try:
             about = os.stat(self.path)
+            identity = (about.st_dev, about.st_ino)
+            if self._files and self._files[-1].identity == identity:
+                return True
+            if identity in self._ours():
+                self._put_last(identity)
+            elif (here := _open(self.path)) is not None:
+                self._take(here, tuple(file.mark for file in self._files[-1:]))
         except FileNotFoundError:
-            return False  # it was renamed, and the new one is yet to come
-        identity = (about.st_dev, about.st_ino)
-        if self._files and self._files[-1].identity == identity:
-            return True
-        if identity in self._ours():
-            self._put_last(identity)
-        elif (here := _open(self.path)) is not None:
-            self._take(here, tuple(file.mark for file in self._files[-1:]))
+            pass  # it was renamed, and the new one is yet to come
+        except OSError as error:  # the new one may not be read; what is left of the old one may
+            self.trouble = _told(error, self.path)
         return False
 
     def _take(self, here: _File, before: tuple[Mark, ...]) -> None:
@@ -328,7 +330,7 @@ class Follower:
     def _strangers(self) -> Iterator[_File]:
         """Open the files next to the log that were not there before, the oldest first."""
         for identity, path in self._beside():
-            if identity not in self._known | self._ours() and (file := _open(path)) is not None:
+            if identity not in self._known | self._ours() and (file := _open_if_possible(path)) is not None:
                 yield file
 
     def _find(self, mark: Mark, candidates: list[tuple[Identity, Path]]) -> _File | None:
@@ -336,7 +338,7 @@ class Follower:
         own = [each for each in candidates if each[0] == (mark.device, mark.inode)]
         others = [each for each in candidates if each not in own and each[1] != self.path and mark.offset]
         for _, path in own + others:
-            file = _open(path)
+            file = _open_if_possible(path)
             if file is None:
                 continue
             if mark.fits(file.descriptor):
@@ -354,8 +356,11 @@ class Follower:
                     rest = entry.name.removeprefix(self.path.name)
                     if rest == entry.name or not rest.startswith(_SEPARATORS) or rest.endswith(_PACKED):
                         continue
-                    if entry.is_file(follow_symlinks=False):
+                    try:
                         about = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:  # it was there a moment ago
+                        continue
+                    if stat.S_ISREG(about.st_mode):
                         age = (about.st_mtime_ns, [-int(number) for number in re.findall(r"\d+", rest)])
                         found.append((age, (about.st_dev, about.st_ino), Path(entry.path)))
         except FileNotFoundError:
@@ -374,3 +379,15 @@ def _open(path: Path) -> _File | None:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not an ordinary file", str(path))
     return _File(descriptor, (about.st_dev, about.st_ino))
+
+
+def _open_if_possible(path: Path) -> _File | None:
+    """Open a file that stands beside a log; one that may not be read is nobody's business."""
+    try:
+        return _open(path)
+    except OSError:
+        return None
+
+
+def _told(error: OSError, path: Path) -> str:
+    return f"{error.strerror or error}: {path}"
