@@ -189,8 +189,26 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "lists are not looked up in the index",
         _LOGS + "rules.py",
-        "for text in (value,) if isinstance(value, str) else texts_of(value):",
-        "for text in (value,):",
+        "else texts_of(value):\n                if text in values:",
+        "else ():\n                if text in values:",
+    ),
+    (
+        "letters beyond ASCII are looked for in lower case",
+        _LOGS + "conditions.py",
+        "if operator in _LIKE and all(value.isascii() for value in values):",
+        "if operator in _LIKE:",
+    ),
+    (
+        "what is looked for at once has the case it has",
+        _LOGS + "rules.py",
+        "expressions.matching(text.lower())",
+        "expressions.matching(text)",
+    ),
+    (
+        "only the first of many expressions is found",
+        _LOGS + "patterns.py",
+        "return sorted(found) if found else ()",
+        "return sorted(found)[:1] if found else ()",
     ),
     (
         "the year is always this one",

@@ -282,8 +282,10 @@ def _in_networks(text: str, networks: list[IPv4Network | IPv6Network]) -> bool:
 
 # Anchors.
 
-Anchor: TypeAlias = tuple[str, str | None]
-"""A field and a text that it has to be, or None if it only has to be there."""
+Anchor: TypeAlias = tuple[str, Literal["is", "like", "there"], str]
+"""A field, and what it has to be: a text; in lower case like an expression; or only there."""
+
+_LIKE: Final = {"contains": "{}", "startswith": "^{}", "endswith": "{}$", "equals": "^{}$"}
 
 
 def anchors_of(condition: Condition, rank: Callable[[frozenset[Anchor]], object]) -> frozenset[Anchor] | None:
@@ -293,14 +295,17 @@ def anchors_of(condition: Condition, rank: Callable[[frozenset[Anchor]], object]
         rank: which of several such sets is taken: the one for which this is least.
 
     >>> both = All((Test("app", "equals", ("sshd",)), Test("message", "contains", ("root",))))
-    >>> anchors_of(both, len)
-    frozenset({('app', 'sshd')})
+    >>> anchors_of(both, sorted)
+    frozenset({('app', 'is', 'sshd')})
     """
     match condition:
         case Test(name, "equals", values, ignore_case=False):
-            return frozenset((name, value) for value in values)
+            return frozenset((name, "is", value) for value in values)
+        case Test(name, operator, values) if operator in _LIKE and all(value.isascii() for value in values):
+            # Letters beyond ASCII do not keep to themselves in lower case: a sigma depends on what comes next.
+            return frozenset((name, "like", _LIKE[operator].format(Pattern.quote(value.lower()))) for value in values)
         case Test(name) | Exists(name):
-            return frozenset({(name, None)})
+            return frozenset({(name, "there", "")})
         case Any(parts):
             union: frozenset[Anchor] = frozenset()
             for part in parts:

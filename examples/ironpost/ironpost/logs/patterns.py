@@ -7,14 +7,15 @@ back-references. This module is the only one that knows the library.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import re2
 
-__all__ = ["Pattern", "PatternError"]
+__all__ = ["AnyOf", "Pattern", "PatternError"]
 
 _MEMORY: Final = 8 << 20  # bytes for one expression, compiled
+_MEMORY_OF_MANY: Final = 64 << 20
 
 
 class PatternError(ValueError):
@@ -81,3 +82,45 @@ class Pattern:
     def quote(text: str) -> str:
         """Return the expression for a literal text."""
         return str(re2.escape(text))
+
+
+class AnyOf:
+    """Many expressions that are searched for at once, in one pass over the text.
+
+    Args:
+        texts: the expressions.
+
+    Raises:
+        PatternError: one is no expression, or together they are too large.
+
+    >>> AnyOf(["root", "^a", "b$"]).matching("a root")
+    [0, 1]
+    """
+
+    __slots__ = ("matching",)
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        options: Any = re2.Options()
+        options.log_errors = False
+        options.max_mem = _MEMORY_OF_MANY
+        # The library says nothing when it has too little memory for a search, and finds nothing. It has enough for any
+        # text if it has enough for this one, which each of the expressions takes part in being looked for in.
+        probe: Any = re2.Set.SearchSet(options)
+        many: Any = re2.Set.SearchSet(options)
+        try:
+            for each in texts:
+                probe.Add(each)
+                many.Add(each)
+            probe.Add("")
+            probe.Compile()
+            many.Compile()
+        except (re2.error, UnicodeError) as error:
+            raise PatternError(str(error)) from None
+        if not probe.Match("x"):
+            raise PatternError("the expressions are too large together")
+
+        def matching(text: str) -> Sequence[int]:
+            found: list[int] | None = many.Match(text)
+            return sorted(found) if found else ()
+
+        self.matching: Callable[[str], Sequence[int]] = matching

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from attrs import Factory, field, frozen
 
@@ -24,7 +24,7 @@ from ironpost.logs.conditions import (
     tests_in,
     texts_of,
 )
-from ironpost.logs.patterns import Pattern
+from ironpost.logs.patterns import AnyOf, Pattern, PatternError
 
 __all__ = ["Limit", "Rule", "RuleSet", "Threshold"]
 
@@ -141,7 +141,7 @@ class _Index:
         extracts: by the id of a rule, its expressions with named groups, and the fields that they are for.
     """
 
-    __slots__ = ("_always", "_by_field", "_by_value", "extracts")
+    __slots__ = ("_always", "_by_field", "_by_text", "_by_value", "extracts")
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         filed: defaultdict[Anchor, list[_Filed]] = defaultdict(list)
@@ -156,20 +156,36 @@ class _Index:
             if extracts := list(_extracts(rule)):
                 self.extracts[rule.id] = extracts
         self._by_value: defaultdict[str, dict[str, list[_Filed]]] = defaultdict(dict)
-        self._by_field: dict[str, list[_Filed]] = {}
-        for (name, value), those in filed.items():
-            if value is None:
-                self._by_field[name] = those
-            else:
+        self._by_field: defaultdict[str, list[_Filed]] = defaultdict(list)
+        likes: defaultdict[str, dict[str, list[_Filed]]] = defaultdict(dict)
+        for (name, kind, value), those in filed.items():
+            if kind == "is":
                 self._by_value[name][value] = those
+            elif kind == "like":
+                likes[name][value] = those
+            else:
+                self._by_field[name] += those
+        self._by_text: list[tuple[str, AnyOf, list[list[_Filed]]]] = []
+        for name, found in likes.items():
+            try:
+                self._by_text.append((name, AnyOf(list(found)), list(found.values())))
+            except PatternError:  # too many for one pass: they are tried one by one
+                self._by_field[name] += [one for those in found.values() for one in those]
 
     def matching(self, fields: Fields) -> list[Rule]:
         found = [one for one in self._always if one.holds(fields)]
         for name, values in self._by_value.items():
-            value = fields.get(name)
+            if (value := fields.get(name)) is None:
+                continue
             for text in (value,) if isinstance(value, str) else texts_of(value):
                 if text in values:
                     found += [one for one in values[text] if one.holds(fields)]
+        for name, expressions, filed in self._by_text:
+            if (value := fields.get(name)) is None:
+                continue
+            for text in (value,) if isinstance(value, str) else texts_of(value):
+                for at in expressions.matching(text.lower()):
+                    found += [one for one in filed[at] if one.holds(fields)]
         for name, those in self._by_field.items():
             if name in fields:
                 found += [one for one in those if one.holds(fields)]
@@ -193,7 +209,7 @@ def _chosen_anchors(rules: Sequence[Rule]) -> list[frozenset[Anchor] | None]:
 
     Ten rules for one program and different users are told apart by the user, and the other way round.
     """
-    shared: Counter[Anchor] = Counter(
+    shared: Counter[tuple[str, str]] = Counter(
         (test.field, value)
         for rule in rules
         for test in tests_in(rule.condition)
@@ -201,8 +217,11 @@ def _chosen_anchors(rules: Sequence[Rule]) -> list[frozenset[Anchor] | None]:
         for value in test.values
     )
 
-    def rank(anchors: frozenset[Anchor]) -> tuple[bool, int, list[tuple[str, str]]]:
-        only_there = any(value is None for _, value in anchors)
-        return only_there, sum(shared[anchor] for anchor in anchors), sorted((f, v or "") for f, v in anchors)
+    def rank(anchors: frozenset[Anchor]) -> tuple[int, int, list[Anchor]]:
+        worst = max((_KINDS.index(kind) for _, kind, _ in anchors), default=0)
+        return worst, sum(shared[name, value] for name, kind, value in anchors if kind == "is"), sorted(anchors)
 
     return [anchors_of(rule.condition, rank) for rule in rules]
+
+
+_KINDS: Final = ("is", "like", "there")  # from what is cheapest to look up to what is dearest

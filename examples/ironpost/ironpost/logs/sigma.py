@@ -243,4 +243,7 @@ def _string(field: str, value: SigmaString, keyword: bool) -> Condition:
         return Test(field, operator, (text,), ignore_case=not cased and text.lower() != text.upper())
     middle = "".join(Pattern.quote(part) if isinstance(part, str) else ".*" if part is many else "." for part in parts)
     expression = f"(?s){'' if before else '^'}{middle}{'' if after else '$'}"
-    return Test(field, "regex", (expression,), ignore_case=not cased)
+    wild = Test(field, "regex", (expression,), ignore_case=not cased)
+    longest = max((part for part in parts if isinstance(part, str)), key=len, default="")
+    # A plain piece is looked for first, because that is cheaper, and can be done for many rules at once.
+    return All((Test(field, "contains", (longest,), ignore_case=not cased), wild)) if longest else wild
