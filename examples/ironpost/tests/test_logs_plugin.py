@@ -170,12 +170,18 @@ def test_positions_never_get_ahead_of_the_alerts(tmp_path: Path, rules: Path) ->
 
     async def main() -> None:
         async with running(rules, capacity=100, files=(log,), positions=positions) as run:
-            numbers: list[int] = []
-            while len(numbers) < 3000:
-                numbers += await run.numbers(50)
+            numbers = await run.numbers(1)
+            # Another reader may save at any time; here it has time enough to do so before the alerts are sent.
+            saving = asyncio.create_task(run.pipeline._save())
+            await asyncio.wait([saving], timeout=0.1)
+            while True:
                 for place in load_positions(positions).values():
                     handled = sum(mark.offset for mark in place.marks)
                     assert handled <= len(lines(range(len(numbers) + 100)))
+                if len(numbers) == 3000:
+                    break
+                numbers += await run.numbers(min(50, 3000 - len(numbers)))
+            await saving
             await run.pipeline.stop()
         assert sum(mark.offset for mark in load_positions(positions)[str(log)].marks) == size
 
