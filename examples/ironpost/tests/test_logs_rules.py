@@ -137,6 +137,18 @@ def test_the_index_finds_what_trying_every_rule_finds(many: list[Condition], eve
         assert [one.id for one in rules.matching(event)] == expected
 
 
+@pytest.mark.parametrize("operator", ["contains", "startswith", "endswith", "equals"])
+@pytest.mark.parametrize("value", ["Ab", "aΣ", "É", "a.b", "^", "\\", "a\nb", "\x00", ""])
+@pytest.mark.parametrize("ignore_case", [True, False])
+def test_parts_of_texts_are_found_in_any_case(operator: Operator, value: str, ignore_case: bool) -> None:
+    """Also letters whose lower case depends on the next one, signs of expressions, and parts of many texts."""
+    condition = Test("a", operator, (value, "never"), ignore_case)
+    rules = RuleSet((rule(1, condition), rule(2, Test("a", "contains", ("B", "Σ"))), rule(3, Exists("b"))))
+    for text in (value, value + "x", "x" + value, "x" + value + "x", value.swapcase(), "", "ABΣ"):
+        expected = [1] * naive(condition, {"a": text}) + [2] * ("B" in text or "Σ" in text)
+        assert [one.id for one in rules.matching({"a": text})] == [f"rule-{number}" for number in expected]
+
+
 def test_the_index_tries_few_rules() -> None:
     """Of 500 rules for fields with a value, those are tried that have the value: here one."""
     tried: Counter[str] = Counter()
