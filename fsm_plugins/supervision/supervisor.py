@@ -71,6 +71,7 @@ class Supervisor(Plugin):
         name, deadlines: as for every plugin. Without deadlines of its own it takes as long as its plugins do.
 
     Attributes:
+        policy, children: as given.
         registry: the plugins. Subscribe to it for their transitions.
         orchestrator: who owns their channels.
 
@@ -123,7 +124,7 @@ class Supervisor(Plugin):
         deadlines: Deadlines | None = None,
     ) -> None:
         self.policy = policy = policy or Policy()
-        children = children or {}
+        self.children = children = dict(children or {})
         problems = problems_of(policy, children, [spec.name for spec in specs])
         if problems:
             raise ConfigError("supervision", problems)
