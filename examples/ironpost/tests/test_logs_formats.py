@@ -225,6 +225,12 @@ def test_json_finds_the_message_and_the_time() -> None:
     assert parse('{"message": 5}').fields["message"] == '{"message": 5}'
 
 
+def test_half_a_letter_is_replaced() -> None:
+    """JSON can name surrogates that stand alone, and these have no UTF-8."""
+    parsed = parse(r'{"message": "\ud800", "a": ["\udfff", 1], "\udc00": "\u00e9\ud83d\ude00"}')
+    assert parsed.fields == {"message": "?", "a": ("?", 1), "?": "é😀"}
+
+
 # Real lines.
 
 

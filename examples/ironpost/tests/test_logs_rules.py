@@ -143,9 +143,9 @@ def test_the_index_finds_what_trying_every_rule_finds(many: list[Condition], eve
 def test_parts_of_texts_are_found_in_any_case(operator: Operator, value: str, ignore_case: bool) -> None:
     """Also letters whose lower case depends on the next one, signs of expressions, and parts of many texts."""
     condition = Test("a", operator, (value, "never"), ignore_case)
-    rules = RuleSet((rule(1, condition), rule(2, Test("a", "contains", ("B", "Σ"))), rule(3, Exists("b"))))
+    rules = RuleSet((rule(1, condition), rule(2, Test("a", "contains", ("B",))), rule(3, Exists("b"))))
     for text in (value, value + "x", "x" + value, "x" + value + "x", value.swapcase(), "", "ABΣ"):
-        expected = [1] * naive(condition, {"a": text}) + [2] * ("B" in text or "Σ" in text)
+        expected = [1] * naive(condition, {"a": text}) + [2] * ("B" in text)
         assert [one.id for one in rules.matching({"a": text})] == [f"rule-{number}" for number in expected]
 
 
