@@ -225,6 +225,12 @@ def test_json_finds_the_message_and_the_time() -> None:
     assert parse('{"message": 5}').fields["message"] == '{"message": 5}'
 
 
+def test_escapes_in_structured_data_are_undone() -> None:
+    """A backslash before a quotation mark, a backslash or a bracket; before anything else it is itself."""
+    parsed = parse(r'<34>1 - - - - - [id a="x\"y\]z\\\n"][other]')
+    assert parsed.fields["id.a"] == 'x"y]z\\\\n'
+
+
 def test_half_a_letter_is_replaced() -> None:
     """JSON can name surrogates that stand alone, and these have no UTF-8."""
     parsed = parse(r'{"message": "\ud800", "a": ["\udfff", 1], "\udc00": "\u00e9\ud83d\ude00"}')
@@ -284,3 +290,11 @@ def test_any_bytes_are_cut_or_refused_and_the_pieces_do_not_matter(pieces: list[
     assert found == whole.feed(b"".join(pieces))
     assert bool(in_pieces.broken) == bool(whole.broken)
     assert all(len(message) <= 20 for message in found)
+
+
+@pytest.mark.parametrize("stream", [b"21 <1>", b"0", b"5<1>", b"12345678", b"<" + 21 * b"a"])
+def test_lengths_are_bounded(stream: bytes) -> None:
+    """A length or a line beyond the longest is told at once, and not waited for."""
+    frames = Frames(longest=20)
+    assert frames.feed(b"20 " + 20 * b"b" + stream) == [20 * b"b"]
+    assert bool(frames.broken) == (stream != b"0")  # which begins a line

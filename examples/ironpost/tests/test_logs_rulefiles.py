@@ -152,14 +152,14 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     """In all files, in their order."""
     good, bad, worse = tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "c.yaml"
     good.write_text(FULL)
-    bad.write_text("rules: [{}, 3]")
+    bad.write_text("rules: [{}, {}, 3]")
     worse.write_text("- rules")
     with pytest.raises(ConfigError) as caught:
         read_rules(rule_files([tmp_path]))
     places = [problem.where for problem in caught.value.problems]
     assert places == [
-        *(f"{bad}: rules[0].{key}" for key in ("id", "title", "severity", "match")),
-        f"{bad}: rules[1]",
+        *(f"{bad}: rules[{n}].{key}" for n in (0, 1) for key in ("id", "title", "severity", "match")),
+        f"{bad}: rules[2]",
         str(worse),
     ]
 

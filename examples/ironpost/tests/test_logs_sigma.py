@@ -148,6 +148,17 @@ def test_what_is_not_supported_is_named_and_the_others_load(tmp_path: Path, dete
     assert skipped[0].title == "A rule"
 
 
+def test_the_other_rules_of_a_file_load(tmp_path: Path) -> None:
+    """Behind one that does not."""
+    texts = [
+        RULE.format(detection=inside, condition="selection", logsource="category: x").replace("11111111", f"{n:08}")
+        for n, inside in enumerate(["A|fieldref: B", "A: x", "A: y"])
+    ]
+    (tmp_path / "rules.yml").write_text("---".join(texts))
+    rules, skipped = read_sigma([tmp_path / "rules.yml"])
+    assert (len(rules), len(skipped)) == (2, 1)
+
+
 def test_a_correlation_is_named(tmp_path: Path) -> None:
     """It is no rule that stands alone."""
     (tmp_path / "rule.yml").write_text(
