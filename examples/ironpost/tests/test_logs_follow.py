@@ -187,7 +187,7 @@ class LogOfAnApplication(RuleBasedStateMachine):
         assert self.follower.gaps == 0
 
 
-LogOfAnApplication.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+LogOfAnApplication.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 TestLogOfAnApplication = LogOfAnApplication.TestCase
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from attrs import fields
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsm_plugins import ConfigError
@@ -215,6 +215,7 @@ trees = st.recursive(
 
 
 @given(trees, st.booleans())
+@settings(deadline=None)
 def test_any_tree_gives_rules_or_problems(tmp_path_factory: pytest.TempPathFactory, tree: object, inside: bool) -> None:
     """Nothing else is raised, and every problem has a place and a text."""
     file = tmp_path_factory.mktemp("fuzz") / "rules.yaml"
@@ -228,6 +229,7 @@ def test_any_tree_gives_rules_or_problems(tmp_path_factory: pytest.TempPathFacto
 
 
 @given(st.binary(max_size=60) | st.text("{}[]:,-&*!|>?'\"\n ab", max_size=60).map(str.encode))
+@settings(deadline=None)
 def test_any_bytes_are_yaml_or_not(data: bytes) -> None:
     """The parser raises one kind of error."""
     try:

@@ -103,13 +103,14 @@ def naive_test(test: Test, text: str, value: str) -> bool:
 
 
 @given(conditions, fields)
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_a_compiled_condition_holds_when_it_should(condition: Condition, event: Fields) -> None:
     """For texts, numbers, truth values, nulls, lists and fields that are not there."""
     assert bool(compile_condition(condition)(event)) == naive(condition, event)
 
 
 @given(conditions, fields)
+@settings(deadline=None)
 def test_without_an_anchor_nothing_holds(condition: Condition, event: Fields) -> None:
     """An event that has none of the anchors does not meet the condition, whichever anchors are preferred."""
     for rank in (sorted, len, lambda found: -len(found)):
@@ -128,7 +129,7 @@ def rule(number: int, condition: Condition, **others: object) -> Rule:
 
 
 @given(st.lists(conditions, max_size=8), st.lists(fields, max_size=4))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_the_index_finds_what_trying_every_rule_finds(many: list[Condition], events: list[Fields]) -> None:
     """In the same order, and each once."""
     rules = RuleSet(tuple(rule(number, condition) for number, condition in enumerate(many)))
@@ -205,6 +206,7 @@ times = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 8)), max_size=3
 
 
 @given(times, st.integers(1, 3), st.integers(1, 4))
+@settings(deadline=None)
 def test_a_threshold_is_reached_when_a_naive_count_reaches_it(
     events: list[tuple[str, int]], count: int, window: int
 ) -> None:
@@ -235,6 +237,7 @@ def test_groups_are_bounded() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6)), max_size=40), st.integers(0, 9), st.integers(1, 3)
 )
+@settings(deadline=None)
 def test_alerts_are_held_back_as_a_naive_account_says(steps: list[tuple[str, int]], repeat: int, most: int) -> None:
     """A like one before, within ``repeat`` seconds: repeated. Else too many within the window: limit. Else none."""
     restraint = Restraint(float(repeat), Limit(most, 10.0))
@@ -275,6 +278,7 @@ def test_a_time_in_the_future_silences_nobody() -> None:
     st.sampled_from([0.0, 1.0, 60.0]),
     st.integers(1, 3),
 )
+@settings(deadline=None)
 def test_everything_is_accounted_for(lines: list[str], count: int, repeat: float, most: int) -> None:
     """Lines are parsed or bad; alerts are pending, repeated, limited, sent or lost; traces lead to events."""
     threshold = Threshold(count, 60.0, ("app",))
@@ -318,6 +322,7 @@ def test_only_the_beginning_of_a_bad_line_is_kept() -> None:
 
 
 @given(st.builds(PacketEvent, source=st.text(), protocol=st.text(), src=st.text(), dst=st.text(), detail=st.text()))
+@settings(deadline=None)
 def test_any_packet_can_be_matched(packet: PacketEvent) -> None:
     """Whatever texts it has, and its trace goes on."""
     engine = Engine("logs", RuleSet((rule(1, Test("message", "regex", ("(?P<all>.*)",)), repeat=0.0),)))

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ironpost.events import Severity
@@ -180,6 +180,7 @@ correlation:
 
 
 @given(st.text("*?\\ab.[", max_size=8), st.text("ab.*?\\[\n", max_size=8))
+@settings(deadline=None)
 def test_wildcards_match_as_a_naive_matcher_says(
     tmp_path_factory: pytest.TempPathFactory, value: str, text: str
 ) -> None:
