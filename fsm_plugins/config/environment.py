@@ -122,12 +122,17 @@ _PLUGIN = _Table(
         "group": None,
     }
 )
+_JOURNAL = _Table(dict.fromkeys(("path", "format", "max_bytes", "keep")), whole=True)
+_OBSERVE = _Table(
+    {**dict.fromkeys(("log", "metrics", "socket", "http", "token_file")), "journal": _JOURNAL},
+)
 _ROOT = _Table(
     {
         "app": _APP,
         "supervisor": evolve(_SUPERVISOR, whole=False),
         "channels": _Table(kind="channel", items=_Table({"capacity": None})),
         "plugins": _Table(kind="plugin", items=_PLUGIN),
+        "observe": _OBSERVE,
     }
 )
 

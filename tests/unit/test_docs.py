@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/lifecycles.md", "docs/diagrams.md", "docs/supervision.md")
+PAGES = (
+    "README.md",
+    "docs/lifecycles.md",
+    "docs/diagrams.md",
+    "docs/supervision.md",
+    "docs/observing.md",
+    "docs/journal.md",
+)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
