@@ -27,7 +27,7 @@ layers: .venv/dev
 	$(BIN)/lint-imports
 
 tests: .venv/dev
-	$(BIN)/python -m pytest -n $(JOBS) --doctest-modules fsm_plugins tests
+	$(BIN)/python -m pytest -n $(JOBS) --doctest-modules fsm_plugins examples/ironpost/ironpost tests examples/ironpost/tests
 
 wheel: .venv/dev ## build the wheel, and try it in an environment with nothing else
 	rm -rf dist .venv-wheel
@@ -63,6 +63,6 @@ clean:
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
 
-.venv/dev: .venv/core
-	$(BIN)/pip install --quiet --group dev
+.venv/dev: .venv/core examples/ironpost/pyproject.toml
+	$(BIN)/pip install --quiet --group dev --editable examples/ironpost
 	@touch $@

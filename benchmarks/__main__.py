@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -25,6 +26,9 @@ def main() -> int:
     benchmarks = [lifecycle.benchmark, bulk.benchmark, imports.benchmark, observe.benchmark]
     if importlib.util.find_spec("benchmarks.channels"):
         benchmarks.append(channels)
+    if importlib.util.find_spec("ironpost"):
+        ironpost_logs = importlib.import_module("benchmarks.ironpost_logs")
+        benchmarks.append(ironpost_logs.benchmark)
     return command("What the core costs.", benchmarks)
 
 
