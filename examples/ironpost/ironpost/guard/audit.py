@@ -15,7 +15,11 @@ from attrs import asdict, define
 from ironpost.events import ActionEvent
 from ironpost.threads import Token, in_thread
 
-__all__ = ["Audit"]
+__all__ = ["Audit", "AuditError"]
+
+
+class AuditError(Exception):
+    """The audit file cannot be had; the text says why, and what to do."""
 
 
 @define
@@ -28,10 +32,14 @@ class Audit:
         """Make sure that it can be written. To be called in a thread.
 
         Raises:
-            OSError: it cannot.
+            AuditError: it cannot.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._append(b"")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(b"")
+        except OSError as error:
+            why = error.strerror or error
+            raise AuditError(f"the audit file {self.path} cannot be written ({why}); set 'audit' to another") from None
 
     async def write(self, phase: str, event: ActionEvent) -> None:
         """Append a line, and wait until it is on the disk.

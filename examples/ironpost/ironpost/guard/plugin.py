@@ -89,7 +89,7 @@ class ContainerGuard(Plugin):
 
         Raises:
             ConfigError: the policies are wrong.
-            OSError: the audit file cannot be written.
+            AuditError: the audit file cannot be written.
         """
         self.rules = await asyncio.to_thread(load_policies, self.policies)
         self._record = Audit(self.audit)
