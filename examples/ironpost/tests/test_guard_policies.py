@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsm_plugins import ConfigError
+from ironpost import guard
 from ironpost.events import AlertEvent, Severity
 from ironpost.guard import Container, Policies, Policy, decide, load_policies
 from ironpost.guard.policies import Action
@@ -229,3 +230,12 @@ def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, t
         load_policies(path)
     except ConfigError as error:
         assert error.problems
+
+
+def test_the_policies_that_come_with_it_make_sense() -> None:
+    """They load, and the attacker is cut off before it is paused."""
+    path = Path(guard.__file__).parents[1] / "policies" / "default.toml"
+    container = Container(IDS[0], "web-1", "nginx", addresses=frozenset({"10.0.0.1"}))
+    scan = alert({"src": "10.0.0.1"}, "network-port-scan", Severity.CRITICAL)
+    ((policy, _),) = decide(load_policies(path), scan, [container]).steps
+    assert policy.action == "network-disconnect"
