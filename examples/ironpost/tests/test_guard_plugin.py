@@ -135,6 +135,21 @@ def test_a_dry_run_is_the_default(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_it_is_idle_when_no_alert_can_come_any_more(tmp_path: Path) -> None:
+    """So an application that runs until it is idle comes to its end."""
+
+    async def main() -> None:
+        rig = Rig(tmp_path, Fake())
+        await rig.start()
+        rig.alerts.close()
+        await asyncio.wait(rig.plugin.workers)
+        assert not rig.plugin.workers and rig.plugin.failure is None
+        assert [event async for event in rig.actions] == []
+        await rig.plugin.stop()
+
+    asyncio.run(main())
+
+
 def test_what_is_done_is_recorded_before_and_after(tmp_path: Path) -> None:
     """The intent, and the outcome, of each action."""
 

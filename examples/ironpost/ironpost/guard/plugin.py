@@ -99,8 +99,8 @@ class ContainerGuard(Plugin):
 
     async def on_start(self) -> None:
         assert self._inventory is not None
-        self.spawn(self._inventory.follow(), name="inventory")
-        self.spawn(self._work())
+        following = self.spawn(self._inventory.follow(), name="inventory")
+        self.spawn(self._work(following))
 
     async def on_stop(self) -> None:
         # The hook runs before the workers are ended, and the engine is not closed under somebody who asks it.
@@ -130,7 +130,7 @@ class ContainerGuard(Plugin):
             counts |= {f"inventory: {what}": count for what, count in self._inventory.counts.items()}
         return counts
 
-    async def _work(self) -> None:
+    async def _work(self, following: asyncio.Task[None]) -> None:
         assert self._inventory is not None
         with suppress(TimeoutError):
             async with asyncio.timeout(self.grace):
@@ -139,6 +139,7 @@ class ContainerGuard(Plugin):
             await self._handle(alert)
         if self.actions is not None:
             self.actions.close()
+        following.cancel()  # no alert can come any more: the guard is idle
 
     async def _handle(self, alert: AlertEvent) -> None:
         assert self._inventory is not None
