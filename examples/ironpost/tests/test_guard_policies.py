@@ -100,6 +100,14 @@ def test_decisions_are_those_of_the_rules_read_one_by_one(
     assert all(container.name not in ("../x", "") for _, container in decision.steps)
 
 
+def test_an_id_may_be_given_in_short() -> None:
+    """By twelve digits, which is what engines show, or more; fewer could be anybody's."""
+    container = Container(IDS[1], "web-1")
+    policies = Policies((Policy("p", "pause"),))
+    named = {size: decide(policies, alert({"container_id": IDS[1][:size]}), [container]).steps for size in (11, 12, 64)}
+    assert [size for size, steps in named.items() if steps] == [12, 64]
+
+
 def test_the_target_of_an_attack_is_left_alone() -> None:
     """Whoever can send packets could else switch it off. The source of one is not."""
     container = Container(IDS[0], "web-1", addresses=frozenset({"10.0.0.1"}))

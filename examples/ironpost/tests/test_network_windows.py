@@ -21,6 +21,8 @@ steps = st.lists(
     ),
     max_size=60,
 )
+# The first is repeated, and the second is over before the last.
+AGAIN: list[Step] = [(0.0, "syn", 0, 0), (1.0, "syn", 1, 0), (1.0, "syn", 0, 0), (1.5, "syn", 2, 0)]
 thresholds = st.builds(Threshold, st.integers(1, 4), st.sampled_from([1.0, 2.0, 4.0]))
 pauses = st.sampled_from([0.0, 0.5, 3.0, 10.0])
 
@@ -110,6 +112,7 @@ class NaiveFloods(Naive):
 
 @given(steps, thresholds, pauses)
 @example([(0.0, "syn", 0, 0), (2.0, "syn", 1, 0)], Threshold(2, 2.0), 0.0)
+@example(AGAIN, Threshold(3, 2.0), 0.0)
 def test_port_scans_are_those_of_a_naive_count(moves: list[Step], threshold: Threshold, pause: float) -> None:
     """At the same packets, whatever order and times they have; and what a pause swallows is counted."""
     run_both(PortScans(threshold, pause), NaiveScans(threshold, pause), packets(moves))
