@@ -14,7 +14,7 @@ Step = tuple[float, str, int, int]  # seconds since the step before, what, and t
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from([0.0, 0.25, 1.0, 2.0, 4.0, -0.5, -3.0, -50.0]),
+        st.sampled_from([0.0, 0.0, 0.25, 0.25, 0.5, 0.5, 1.0, 2.0, 4.0, -0.5, -3.0, -50.0]),
         st.sampled_from(["syn", "syn", "syn", "ack", "rst", "answer", "udp"]),
         st.integers(0, 4),
         st.integers(0, 1),
@@ -119,6 +119,8 @@ def test_port_scans_are_those_of_a_naive_count(moves: list[Step], threshold: Thr
 
 
 @given(steps, thresholds, pauses)
+@example([(0.0, "syn", 0, 0), (0.0, "answer", 0, 0), (0.0, "syn", 1, 0)], Threshold(2, 2.0), 0.0)
+@example([(0.0, "syn", 0, 0), (0.0, "rst", 0, 0), (0.0, "syn", 1, 0)], Threshold(2, 2.0), 0.0)
 def test_syn_floods_are_those_of_a_naive_count(moves: list[Step], threshold: Threshold, pause: float) -> None:
     """Half-open connections only: what is acknowledged or reset does not count any more."""
     # All to one port, from five: then a flood comes about often.
@@ -184,6 +186,14 @@ def test_the_memory_is_that_of_one_window(kind: type[PortScans | SynFloods]) -> 
     for number in range(1000):
         small.observe(probe(0.0, f"a{number}", number))
     assert len(small) == 10 and small.counts["forgotten"] == 990
+
+
+def test_of_too_many_those_quiet_for_longest_are_forgotten() -> None:
+    """A source that goes on is watched on, however many others come by."""
+    scans = PortScans(Threshold(3, 100.0), keys=2)
+    for port, src in enumerate("xyxz"):
+        assert scans.observe(probe(float(port), src, port)) is None
+    assert scans.observe(probe(4.0, "x", 99)) is not None
 
 
 def test_a_flood_is_kept_within_bounds() -> None:
