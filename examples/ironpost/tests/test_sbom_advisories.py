@@ -263,6 +263,8 @@ def test_listed_versions_count_as_well() -> None:
     advisories = database(document(affected=[entry]))
     found = [v for v in ("1", "1.0.0", "1.1", "2.0-weird-one", "2.0-odd") if affected(advisories, v, name="a-b")]
     assert found == ["1", "1.0.0", "2.0-weird-one"]
+    crate = {"package": {"ecosystem": "crates.io", "name": "a"}, "versions": ["1.0.0+one"]}
+    assert affected(database(document(affected=[crate])), "1.0.0+other", "crates.io")
     assert advisories.orderless(Package("PyPI", "a-b", "2.0-odd"))
     assert not advisories.orderless(Package("PyPI", "a-b", "1"))
     assert not advisories.orderless(Package("PyPI", "other", "odd"))
