@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 SECONDS ?= 600
 
-.PHONY: help demo test lint types layers tests wheel bench soak mutants diagrams test-render clean
+.PHONY: help demo test lint types layers tests wheel bench soak mutants diagrams test-render test-system clean
 
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -49,6 +49,11 @@ mutants: .venv/dev ## break the code in every listed way, and see the tests fail
 test-render: .venv/dev ## let the real parsers read the diagrams: Mermaid's (needs node), Graphviz, PlantUML
 	if command -v npm >/dev/null; then cd tests/render && npm install --no-audit --no-fund --silent; fi
 	$(BIN)/python -m pytest tests/render
+
+test-system: .venv/dev ## test against a real container engine and a real interface (needs root; installs with apt)
+	sh examples/ironpost/system-packages.sh
+	$(BIN)/pip install --quiet --editable examples/ironpost
+	$(BIN)/python -m pytest examples/ironpost/tests/test_guard_podman.py examples/ironpost/tests/test_network_sources.py
 
 diagrams: .venv/dev ## write the pictures of the documentation anew
 	$(BIN)/python docs/state-diagrams/make.py
