@@ -88,8 +88,8 @@ class _Selector(selectors.DefaultSelector):
             if fd not in self.own and not _is_listening(fd):
                 self.met.add(_kind(fd))
                 return True
-        if busy_threads(self.threads):
-            self.met.add("threads")
+        if threads := busy_threads(self.threads, watchers=True):
+            self.met.update("processes" if "waitpid-" in thread.name else "threads" for thread in threads)
             return True
         return False
 
@@ -108,7 +108,7 @@ def _kind(fd: int) -> str:
         mode = os.fstat(fd).st_mode
     except OSError:
         return "files"
-    return "sockets" if stat.S_ISSOCK(mode) else "pipes or processes"
+    return "sockets" if stat.S_ISSOCK(mode) else "pipes"
 
 
 class RunLoop(asyncio.SelectorEventLoop):

@@ -91,10 +91,26 @@ EXAMPLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         ),
         "illegal-call-has-effect": _both(
             """
+            tries = 0
+
+            def may_start(self) -> bool:
+                self.tries += 1  # also when it is refused
+                return self.tries > 2
+
             lifecycle = Lifecycle(LIFECYCLE.initial, LIFECYCLE.arcs)
-            lifecycle.machine.add_transition("stop", "created", "stopped")
+            lifecycle.machine.remove_transition("start")
+            lifecycle.machine.add_transition("start", "initialized", "running", conditions="may_start")
             """,
-            "lifecycle = LIFECYCLE.extend([('stop', 'created', 'stopped')])",
+            """
+            licensed = True
+
+            def may_start(self) -> bool:
+                return self.licensed
+
+            lifecycle = Lifecycle(LIFECYCLE.initial, LIFECYCLE.arcs)
+            lifecycle.machine.remove_transition("start")
+            lifecycle.machine.add_transition("start", "initialized", "running", conditions="may_start")
+            """,
         ),
         "invariant-broken": _both(
             """
@@ -142,9 +158,8 @@ EXAMPLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "not-at-rest": _both(
             """
             lifecycle = Lifecycle(LIFECYCLE.initial, LIFECYCLE.arcs)
-            lifecycle.machine.get_transitions("stop")[0].conditions = []
-            for transition in lifecycle.machine.get_transitions("stop"):
-                transition.add_callback("conditions", lambda: False)
+            lifecycle.machine.remove_transition("stop", "running")
+            lifecycle.machine.add_transition("stop", "running", "stopped", conditions=lambda: False)
             """,
             "lifecycle = Lifecycle(LIFECYCLE.initial, LIFECYCLE.arcs)",
         ),
@@ -460,15 +475,13 @@ async def on_start(self) -> None:
 
 async def _copy(self) -> None:
     batch = []
-    async for line in self.lines:
-        batch.append(line)
+    while True:
         try:
-            async with asyncio.timeout(0.1):
-                batch += await self.lines.recv_many(10)
+            async with asyncio.timeout(0.5):
+                batch.append(await self.lines.recv())
         except TimeoutError:
-            for held in batch:
-                await self.copies.send(held)
-            batch = []
+            while batch:
+                await self.copies.send(batch.pop(0))
         except ChannelClosed:
             return  # and what is in the batch is lost
 """,

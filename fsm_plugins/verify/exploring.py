@@ -99,7 +99,10 @@ class Exploration:
 
     def _run(self, script: Script, pace: float, again: bool) -> Outcome:
         self.runs += 1
-        outcome = run_script(self.subject, script, pace=pace, invariant=self.invariant, again=again)
+        known = frozenset(slug for slug, _ in self.troubles)
+        outcome = run_script(
+            self.subject, script, pace=pace, invariant=self.invariant, again=again, known=known
+        )
         self.met |= outcome.met
         return outcome
 

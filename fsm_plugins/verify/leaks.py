@@ -131,16 +131,23 @@ def _fd_leak(what: str) -> Leak:
 # Threads.
 
 
-def busy_threads(known: Iterable[int]) -> list[threading.Thread]:
-    """Return the threads that are not ``known`` and do something."""
+def busy_threads(known: Iterable[int], *, watchers: bool = False) -> list[threading.Thread]:
+    """Return the threads that are not ``known`` and do something.
+
+    With ``watchers``, also those of asyncio that wait for the end of a child process.
+    """
     if threading.active_count() <= 1:
         return []
     known = frozenset(known)
-    others = [t for t in threading.enumerate() if t.ident not in known and not t.name.startswith("asyncio-waitpid")]
+    others = [t for t in threading.enumerate() if t.ident not in known and (watchers or not _watches(t))]
     if not others:
         return []
     frames = sys._current_frames()
     return [thread for thread in others if not _idles(thread, frames.get(thread.ident or 0))]
+
+
+def _watches(thread: threading.Thread) -> bool:
+    return thread.name.startswith("asyncio-waitpid") or thread.name.startswith("waitpid-")
 
 
 def _idles(thread: threading.Thread, frame: FrameType | None) -> bool:

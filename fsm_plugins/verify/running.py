@@ -127,6 +127,7 @@ def run_script(
     pace: float = PACE,
     invariant: Invariant | None = None,
     again: bool = False,
+    known: frozenset[str] = frozenset(),
 ) -> Outcome:
     """Run ``script`` on a fresh plugin.
 
@@ -136,6 +137,7 @@ def run_script(
         pace: of the clock, see `RunLoop`.
         invariant: is asked after each call; it returns False, or raises, if it does not hold.
         again: whether to start and stop the plugin once more after the script, if its lifecycle lets it.
+        known: checks that it is known to break, for which no real time is spent any more.
 
     Raises:
         CannotVerify: the plugin cannot be made.
@@ -148,7 +150,7 @@ def run_script(
         loop = RunLoop(pace)
         before = Process.now()
         loop.known_threads(before.threads)
-        run = _Run(subject, loop, before, temporary, invariant)
+        run = _Run(subject, loop, before, temporary, invariant, known)
         try:
             asyncio.set_event_loop(loop)
             try:
@@ -231,6 +233,7 @@ class _Run:
     before: Process
     temporary: Path
     invariant: Invariant | None
+    known: frozenset[str]
     done: list[Done] = Factory(list)
     troubles: list[Trouble] = Factory(list)
     steps: list[Step] = Factory(list)
@@ -349,16 +352,15 @@ class _Run:
         self.current = trigger
         observer.fault = call.fault
         runs = len(observer.runs)
+        held = _shape(plugin)
         error = await self._awaited(self._firing(trigger))
         run = observer.runs[runs] if len(observer.runs) > runs else None
         observer.fault = None
         self._note(call, source, run)
         if move is None:
-            if not isinstance(error, InvalidState) or plugin.state != source or run is not None:
-                self._effect(trigger, source, error, run)
-                return False
-            return True
+            return self._refused(trigger, source, error, run, held)
         if isinstance(error, InvalidState) and move.stock and plugin.state == source:
+            self._refused(trigger, source, error, run, held)
             self.done[-1] = Done(call, str(source), str(source), f"{call.name}: refused", (), refused=True)
             return False  # the conditions of the machine had their say
         fired = run is not None and run.fired
@@ -476,15 +478,25 @@ class _Run:
             expected = f"the second {trigger} of the same plugin is as good as the first"
         self.trouble(slug, what, hook, expected)
 
-    def _effect(self, trigger: str, source: str, error: BaseException | None, run: HookRun | None) -> None:
+    def _refused(
+        self, trigger: str, source: str, error: BaseException | None, run: HookRun | None, held: dict[str, object]
+    ) -> bool:
+        """Judge a call that had to be refused. Returns whether it was, and changed nothing."""
         plugin = self.plugin
+        what = f"the illegal call {trigger} in {source}"
+        changed = sorted(name for name, value in _shape(plugin).items() if held.get(name) != value)
         if plugin.state != source:
-            what = f"the illegal call {trigger} in {source} led to {plugin.state}"
+            what += f" led to {plugin.state}"
         elif run is not None:
-            what = f"the illegal call {trigger} in {source} ran {run.hook}"
+            what += f" ran {run.hook}"
+        elif not isinstance(error, InvalidState):
+            what += " was let pass" if error is None else f" raised {describe(error)}"
+        elif changed:
+            what += f" changed {', '.join(changed)}"
         else:
-            what = f"the illegal call {trigger} in {source} {'was let pass' if error is None else 'raised ' + describe(error)}"
+            return True
         self.trouble("illegal-call-has-effect", what, trigger, "InvalidState, and nothing changes")
+        return False
 
     # What is no call of the lifecycle.
 
@@ -588,14 +600,15 @@ class _Run:
             if trigger in plugin.lifecycle.machine.moves[state]:
                 continue
             runs = len(self._observer.runs)
+            held = _shape(plugin)
             error = await self._awaited(self._firing(trigger))
             self.probed.add((str(state), trigger))
             self.steps.append(Step(plugin.info.name, trigger, str(state), None, self.loop.time()))
             run = self._observer.runs[runs] if len(self._observer.runs) > runs else None
-            if not isinstance(error, InvalidState) or plugin.state != state or run is not None:
-                self._note(Call(trigger), state, None)
-                self._effect(trigger, state, error, run)
+            self._note(Call(trigger), state, None)
+            if not self._refused(trigger, state, error, run, held):
                 return
+            self.done.pop()
         self._check_invariant()
 
     # Rest.
@@ -640,7 +653,7 @@ class _Run:
                 gc.collect()  # what nobody holds any more closes itself; that it had to is told all the same
                 if any(task.cancelling() for task in self._tasks()):
                     await asyncio.sleep(_GRACE)
-            elif attempt == 1 and any(leak.slug in _SLOW for leak in leaks):
+            elif attempt == 1 and any(self._may_yet_end(leak) for leak in leaks):
                 leaks = await self._after_a_while()
         self._tell(leaks)
 
@@ -649,9 +662,13 @@ class _Run:
             time.sleep(_REAL_PATIENCE / 12)  # what is waited for is outside of the loop
             await _turns(4)
             leaks = self._leaks()
-            if not any(leak.slug in _SLOW for leak in leaks):
+            if not any(self._may_yet_end(leak) for leak in leaks):
                 break
         return leaks
+
+    def _may_yet_end(self, leak: Leak) -> bool:
+        """Whether real time may show that it is no leak; not if it has shown before that it is."""
+        return (leak.slug in _SLOW or bool(self.loop.met)) and leak.slug not in self.known
 
     async def _settle_accounts(self) -> None:
         """Take note of where the messages are now."""
@@ -747,7 +764,7 @@ class _Run:
             self.trouble("invariant-broken", f"{name} does not hold", name, f"{name} holds after every call")
 
 
-_SLOW: Final = frozenset({"leak-thread", "leak-fd", "leak-socket", "leak-process", "leak-temporary-file", "leak-task"})
+_SLOW: Final = frozenset({"leak-thread", "leak-fd", "leak-socket", "leak-process"})
 _VERB: Final = {
     "never-awaited": "never awaited",
     "unretrieved-exception": "never retrieved",
@@ -756,6 +773,14 @@ _VERB: Final = {
     "working-directory-changed": "left changed",
     "lock-held": "still held",
 }
+
+
+def _shape(plugin: Plugin) -> dict[str, object]:
+    """Return what can be compared of the attributes of a plugin: which objects they are, and how long."""
+    return {
+        name: (id(value), len(value) if isinstance(value, list | dict | set | tuple | str | bytes) else 0)
+        for name, value in attributes(plugin)
+    }
 
 
 async def _turns(count: int) -> None:

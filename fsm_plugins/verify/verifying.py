@@ -206,6 +206,9 @@ def _prepare(exploration: Exploration, layers: Sequence[str]) -> Finding | None:
             if isinstance(cause, DefinitionError) and (slug := of_definition(str(cause))):
                 return Finding(CHECKS[slug].code, slug, exploration.subject.name, str(cause), layer="L0")
             cause = cause.__cause__
+        for trouble in look_at(exploration.subject, None):
+            if trouble.slug == "port-problem":
+                return _finding(exploration.subject, trouble, None, "L0")
         raise
     return None
 
