@@ -11,6 +11,7 @@ millisecond once the loop has had nothing to wait for a few hundred times in a r
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import selectors
 import socket
@@ -19,7 +20,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
-from fsm_plugins.verify.leaks import busy_threads, has_cleanup
+from fsm_plugins.verify.leaks import NOT_THE_PLUGIN, busy_threads, has_cleanup
 
 __all__ = ["PACE", "RunLoop", "Stuck"]
 
@@ -96,11 +97,10 @@ class _Selector(selectors.DefaultSelector):
 
 def _is_listening(fd: int) -> bool:
     """Whether it is a socket that waits for callers: those of this process are ready at once."""
-    try:
-        with socket.socket(fileno=os.dup(fd)) as other:
-            return bool(other.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-    except OSError:
+    if _kind(fd) != "sockets":
         return False
+    with socket.socket(fileno=os.dup(fd)) as other:
+        return bool(other.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _kind(fd: int) -> str:
@@ -162,6 +162,21 @@ class RunLoop(asyncio.SelectorEventLoop):
         """Return the names of the async generators that are still open and have something to clean up."""
         agens: list[AsyncGenerator[Any, Any]] = list(self._asyncgens)  # type: ignore[attr-defined]
         return [getattr(agen, "__qualname__", "?") for agen in agens if has_cleanup(agen)]
+
+    def open_timers(self) -> list[str]:
+        """Return the names of the functions that timers will call which nobody has cancelled.
+
+        Those that a library sets for itself are not told of: they are not for the plugin to cancel.
+        """
+        names = []
+        for handle in self._scheduled:  # type: ignore[attr-defined]
+            called = handle._callback
+            while isinstance(called, functools.partial):
+                called = called.func
+            code = getattr(getattr(called, "__func__", called), "__code__", None)
+            if not handle.cancelled() and code is not None and not code.co_filename.startswith(NOT_THE_PLUGIN):
+                names.append(str(getattr(called, "__qualname__", "a function")))
+        return sorted(names)
 
     def _asyncgen_finalizer_hook(self, agen: AsyncGenerator[Any, Any]) -> None:
         if has_cleanup(agen):

@@ -14,21 +14,22 @@ from typing import Final
 
 from attrs import Factory, define, evolve, field
 
-from fsm_plugins.lifecycle import FAIL, Lifecycle
+from fsm_plugins.lifecycle import FAIL, INIT, Lifecycle
 from fsm_plugins.verify.clock import PACE, REAL
 from fsm_plugins.verify.report import Coverage, Scope
 from fsm_plugins.verify.running import Done, Invariant, Outcome, Trouble, run_script
-from fsm_plugins.verify.script import END, FAULTS, FEED, HEALTH, WORK, Call, Script
+from fsm_plugins.verify.script import END, FAULTS, FEED, HEALTH, NEW, PAUSES, STALL, WORK, Call, Script
 from fsm_plugins.verify.running import lifecycle_of
 from fsm_plugins.verify.subject import Subject
 
 __all__ = ["Budget", "Exploration", "OutOfTime"]
 
-_PAUSES: Final = frozenset({WORK, FEED, END, HEALTH})
+_PATIENCE: Final = 2.0
+"""Real seconds that a plugin which blocks its loop may take before nothing more is tried."""
 
 
 class OutOfTime(Exception):
-    """The budget is spent."""
+    """There is no time for more; the text says why."""
 
 
 @define(eq=False)
@@ -45,7 +46,7 @@ class Budget:
     def check(self) -> None:
         """Raise OutOfTime if it is spent."""
         if self.seconds is not None and time.monotonic() - self._begin >= self.seconds:
-            raise OutOfTime
+            raise OutOfTime("out of time")
 
 
 @define(eq=False)
@@ -74,6 +75,7 @@ class Exploration:
     met: set[str] = Factory(set)
     unsteady: list[str] = Factory(list)
     poisoned: bool = False
+    _slow: float = field(default=0.0, init=False)
     _walks: list[Outcome] = field(factory=list, init=False)
     _states: set[str] = field(factory=set, init=False)
     _arcs: set[tuple[str, str]] = field(factory=set, init=False)
@@ -91,10 +93,14 @@ class Exploration:
         self.budget.check()
         if self.progress is not None:
             self.progress(script)
+        begin = time.monotonic()
         outcome = self._run(script, PACE, again)
         for trouble in outcome.troubles:
             self._take(trouble, outcome, again)
         self._cover(outcome)
+        self._slow += time.monotonic() - begin
+        if self._slow > _PATIENCE and any(slug == "blocking-call" for slug, _ in self.troubles):
+            raise OutOfTime("it blocks the event loop, so that more runs would take too long")
         return outcome
 
     def _run(self, script: Script, pace: float, again: bool) -> Outcome:
@@ -116,37 +122,30 @@ class Exploration:
             # Anything real makes a run depend on more than its script: it counts if it happens at the pace of real time.
             second = self._run(outcome.script, REAL if outcome.met else PACE, again)
             if not any(other.slug == trouble.slug and other.hook == trouble.hook for other in second.troubles):
-                if not outcome.met and trouble.slug not in _ONCE:
+                if not outcome.met:
                     self.unsteady.append(f"{trouble.what}, but not when it was done again: {_text(outcome)}")
-                elif trouble.slug in _ONCE:
-                    self.troubles[key] = (trouble, outcome)
                 return
         self.troubles[key] = (trouble, outcome)
 
     # Which scripts.
 
     def settle(self) -> None:
-        """Run the shortest way to rest twice: what the first plugin leaves in the process may break the second."""
+        """Run the shortest way to rest with two plugins: what the first leaves in the process may break the second."""
         self.learn()
         self.run(())
-        tour = tuple(Call(trigger) for trigger in _tour(self.lifecycle))
-        before = set(self.troubles)
-        first = self._run(tour, PACE, False)
-        second = self._run(tour, PACE, False)
-        failing = ("hook-raises", "worker-crashes", "hook-hangs", "stop-after-fault-fails", "double-release")
-        broken = next((trouble for trouble in second.troubles if trouble.slug in failing), None)
-        if broken is not None and not any(trouble.slug in failing for trouble in first.troubles):
-            told = evolve(
-                broken,
-                slug="second-run-fails",
-                what=f"a second plugin in the same process: {broken.what}",
-                expected="what one plugin leaves behind does not hinder the next",
-            )
-            self.troubles = {key: found for key, found in self.troubles.items() if key in before}
-            self.troubles["second-run-fails", broken.hook] = (told, second)
-            self.poisoned = True
-        for trouble in first.troubles:
-            self.troubles.setdefault((trouble.slug, trouble.hook), (trouble, first))
+        tour = tuple(Call(trigger) for trigger in _tour(self._table))
+        outcome = self._run((*tour, Call(NEW), *tour), PACE, False)
+        new = next((place for place, done in enumerate(outcome.done) if done.call.name == NEW), len(outcome.done))
+        for trouble in outcome.troubles:
+            key = (trouble.slug, trouble.hook)
+            if trouble.slug in _BREAKS and new < trouble.at <= new + 1 + len(tour):
+                what = f"the second plugin in the same process: {trouble.what}"
+                expected = "what one plugin leaves behind does not hinder the next"
+                trouble = evolve(trouble, slug="second-run-fails", what=what, expected=expected)
+                key = (trouble.slug, trouble.hook)
+                self.poisoned = True
+            if self.poisoned:
+                self.troubles.setdefault(key, (trouble, outcome))
 
     def learn(self) -> None:
         """Find out which lifecycle the plugin has."""
@@ -174,7 +173,7 @@ class Exploration:
         front = deque(
             (outcome.script[:-1], outcome.done[len(outcome.script) - 1], 1)
             for outcome in self._walks
-            if _declared(outcome.script) < self.scope.faults
+            if _declared(outcome.script) < self.scope.faults and STALL not in map(_name, outcome.script)
         )
         while front:
             before, done, used = front.popleft()
@@ -199,6 +198,8 @@ class Exploration:
     def _next(self, script: Script, state: str) -> Iterator[Call]:
         """Yield what can be done next, legally."""
         names = [call.name for call in script]
+        if not script and any(port.direction == "output" for port in self.subject.ports):
+            yield Call(STALL)
         for trigger in self._table.machine.moves[state]:
             if trigger != FAIL:
                 yield Call(trigger)
@@ -210,7 +211,7 @@ class Exploration:
             for pause in pauses:
                 if pause in names or (END in names and pause == FEED):
                     # Health and messages once in a script; work once after each call of the lifecycle.
-                    if pause != WORK or (names and names[-1] in _PAUSES):
+                    if pause != WORK or (names and names[-1] in PAUSES):
                         continue
                 yield Call(pause)
 
@@ -218,8 +219,9 @@ class Exploration:
     def _busy(self) -> frozenset[str]:
         """The states in which a plugin works: neither at its beginning, nor at rest, nor broken, nor about to start."""
         idle = {self._table.initial} | self._table.rest | self._table.failures
-        hooked = {str(arc.dest) for arc in self._table.arcs if arc.trigger != "init"}
-        return frozenset(str(state) for state in self._table.states if state not in idle and str(state) in hooked)
+        found = self._table.machine.moves.values()
+        hooked = {str(move.dest) for moves in found for move in moves.values() if move.trigger != INIT}
+        return frozenset(state for state in self._table.machine.moves if state not in idle and state in hooked)
 
     # Messages.
 
@@ -229,11 +231,11 @@ class Exploration:
         names = [call.name for call in outcome.script]
         if outcome.troubles or not ledger.fed or FAIL in names or outcome.state not in self._busy:
             return
-        if END not in names:
+        if END not in names or STALL in names:
             return
         if self._reference is None:
             reference = self._run(_undisturbed(outcome.script), PACE, False).ledger
-            quiet = self._run(tuple(c for c in _undisturbed(outcome.script) if c.name not in _PAUSES) + (Call(END),), PACE, False)
+            quiet = self._run(tuple(c for c in _undisturbed(outcome.script) if c.name not in PAUSES) + (Call(END),), PACE, False)
             self._reference = {
                 "keeps": reference.keeps_all,
                 "counts": reference.one_for_one and quiet.ledger.sent == 0,
@@ -264,10 +266,11 @@ class Exploration:
         last: tuple[str, str] | None = None
         for done in outcome.done:
             self._states.update((done.source, done.dest))
-            if done.call.name in _PAUSES:
+            if done.call.name in PAUSES:
                 continue
             trigger = done.call.name
-            if self.lifecycle is not None and self.lifecycle.dest(trigger, done.source) != done.dest:
+            move = self._table.machine.moves[done.source].get(trigger)
+            if move is None or move.dest != done.dest:
                 trigger = FAIL
             arc = (done.source, trigger)
             if done.source != done.dest or trigger != FAIL:
@@ -280,7 +283,7 @@ class Exploration:
     def coverage(self) -> Coverage:
         """Return what was tried, of what there is."""
         table = self._table
-        moves = {str(state): table.machine.moves[state] for state in table.states}
+        moves = {str(state): found for state, found in table.machine.moves.items()}
         arcs = {(source, trigger) for source, found in moves.items() for trigger in found}
         pairs = {
             (source, trigger, after)
@@ -300,7 +303,10 @@ class Exploration:
         )
 
 
-_ONCE: Final = frozenset({"second-run-fails"})
+# What keeps a plugin from being used.
+_BREAKS: Final = frozenset(
+    {"hook-raises", "worker-crashes", "hook-hangs", "stop-after-fault-fails", "double-release", "second-run-fails"}
+)
 
 
 def _text(outcome: Outcome) -> str:
@@ -313,13 +319,17 @@ def _went_on(outcome: Outcome) -> bool:
     return len(outcome.done) >= count and all(trouble.at > count for trouble in outcome.troubles)
 
 
+def _name(call: Call) -> str:
+    return call.name
+
+
 def _declared(script: Script) -> int:
     return sum(call.name == FAIL or call.fault is not None for call in script)
 
 
 def _undisturbed(script: Script) -> Script:
     """Return a script like this one, but with all the time to deal with the messages before the inputs end."""
-    calls = [call for call in script if call.name not in _PAUSES]
+    calls = [call for call in script if call.name not in PAUSES]
     return (*calls, Call(WORK), Call(END), Call(WORK))
 
 

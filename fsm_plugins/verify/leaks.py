@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import sysconfig
 import threading
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from concurrent.futures import thread as executors
@@ -22,9 +23,20 @@ from typing import Any, Final
 
 from attrs import frozen
 
-__all__ = ["Leak", "Process", "busy_threads", "attributes", "found", "has_cleanup", "held_locks", "of_warning"]
+import fsm_plugins
+
+__all__ = ["NOT_THE_PLUGIN", "Leak", "Process", "busy_threads", "attributes", "found", "has_cleanup", "held_locks", "of_warning"]
 
 _SIGNALS: Final = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+NOT_THE_PLUGIN: Final = tuple(
+    os.path.join(path, "")
+    for path in {
+        os.path.dirname(fsm_plugins.__file__),
+        os.path.dirname(asyncio.__file__),
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    }
+)
+"""Where code is that is no plugin's own: this package, the standard library, installed packages."""
 _FDS: Final = next((path for path in ("/proc/self/fd", "/dev/fd") if os.path.isdir(path)), None)
 
 

@@ -37,9 +37,6 @@ class InjectedFault(Exception):
     """What an await raises when the verifier lets it."""
 
 
-# Where asyncio itself would lose something if it was interrupted, so that no plugin could do better:
-# between the moment a server listens and the moment its maker gets hold of it.
-_NOT_INTERRUPTIBLE: Final = {("base_events.py", "create_server"), ("unix_events.py", "create_unix_server")}
 # Where only the tasks that are waited for can raise: an exception from nowhere would break what holds them together.
 _WAITS_FOR_TASKS: Final = {
     ("tasks.py", "wait"),
@@ -191,8 +188,6 @@ def _await(called: object, waits_for: object) -> Await:
             own = not file.startswith((_OURS, *_STDLIB)) or file.startswith(_SITE)
             if own or not place:
                 place = f"{os.path.basename(file)}:{frame.f_lineno}"
-            if (os.path.basename(file), frame.f_code.co_name) in _NOT_INTERRUPTIBLE:
-                return Await(place, ())
         coroutine = (
             getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None) or getattr(coroutine, "ag_await", None)
         )

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from fsm_plugins.channels import Receiver, Sender
 from fsm_plugins.diagrams import Step
@@ -32,7 +32,7 @@ from fsm_plugins.verify.auditing import Blocked, watching
 from fsm_plugins.verify.clock import PACE, RunLoop, Stuck
 from fsm_plugins.verify.leaks import Leak, Process, attributes, found, held_locks, of_warning
 from fsm_plugins.verify.observing import HookRun, InjectedFault, Observer, hooks_of, observed
-from fsm_plugins.verify.script import END, FEED, HEALTH, WORK, Call, Script
+from fsm_plugins.verify.script import END, FEED, HEALTH, NEW, STALL, WORK, Call, Script
 from fsm_plugins.verify.subject import CannotVerify, Rig, Subject, explain
 
 __all__ = ["Done", "Outcome", "Trouble", "lifecycle_of", "run_script"]
@@ -249,6 +249,8 @@ class _Run:
     rig: Rig | None = None
     observer: Observer | None = None
     drainers: list[asyncio.Task[None]] = field(factory=list)
+    watches: contextlib.ExitStack = Factory(contextlib.ExitStack)
+    stalled: bool = False  # nobody reads what the plugin sends
     locks: dict[str, int] = Factory(dict)
     blocked: Blocked = Factory(Blocked)
     ran: Counter[str] = Factory(Counter)
@@ -258,34 +260,39 @@ class _Run:
 
     async def main(self, script: Script, again: bool) -> None:
         """Do it."""
-        self.rig = _built(self.subject, self.loop)
-        plugin = self.rig.plugin
-        self.locks = held_locks(plugin)
-        self.rig.registry.subscribe(self._heard)
-        self.drainers = [
-            asyncio.create_task(self._drain(sink)) for sink in self.rig.sinks.values()
-        ]
-        try:
-            with observed(plugin) as self.observer, watching() as self.blocked:
+        with watching() as self.blocked:
+            self._begin()
+            try:
                 self._check_invariant()
-                for number, call in enumerate(script):
+                for call in script:
                     if not await self._make(call):
                         break
-                    if number == len(script) - 1:
-                        await self._probe()
                 else:
-                    if not script:
-                        await self._probe()
-                self.state = str(plugin.state)
-                if plugin.state != plugin.lifecycle.initial:
+                    await self._probe()
+                self.state = str(self.plugin.state)
+                if self.plugin.state != self.plugin.lifecycle.initial:
                     await self._come_to_rest()
                     if again and not self.troubles:
                         await self._once_more()
                     await self._look_for_leaks()
                     await self._settle_accounts()
-        finally:
-            for drainer in self.drainers:
-                drainer.cancel()
+            finally:
+                self._leave()
+
+    def _begin(self) -> None:
+        """Make the plugin, and begin to watch it."""
+        self.rig = _built(self.subject, self.loop)
+        self.locks = held_locks(self.plugin)
+        self.rig.registry.subscribe(self._heard)
+        if not self.stalled:
+            self.drainers = [asyncio.create_task(self._drain(sink)) for sink in self.rig.sinks.values()]
+        self.observer = self.watches.enter_context(observed(self.plugin))
+
+    def _leave(self) -> None:
+        """Watch the plugin no longer."""
+        self.watches.close()
+        for drainer in self.drainers:
+            drainer.cancel()
 
     def end(self) -> None:
         """Keep what is to be kept as text."""
@@ -339,8 +346,12 @@ class _Run:
                 return await self._feed(call)
             case "end":
                 return await self._end_inputs(call)
+            case "stall":
+                return await self._stall(call)
             case "health":
                 return await self._ask(call)
+            case "new":
+                return await self._replace(call)
             case _:
                 return await self._fire(call)
 
@@ -449,6 +460,8 @@ class _Run:
             return
         text = describe(error.__cause__ or error) if isinstance(error, HookFailed) else describe(error)
         if isinstance(error, DeadlineExceeded):
+            if self.stalled and "inputs" in error.where:
+                return  # it cannot deal with them while nobody reads what it sends
             what = f"{hook} was not done within {error.seconds:g} s{place if 'inputs' not in error.where else ': ' + error.where}"
             self._failing(trigger, to_rest, "hook-hangs", what, "it ends before its deadline")
             return
@@ -456,6 +469,8 @@ class _Run:
             self.trouble("ends-process", f"{hook} raised {text}", hook, "a plugin does not end the process it runs in")
             return
         own = run is not None and run.outcome == "raised"
+        if self.stalled:
+            return  # it is not wrong to give up on a consumer that has gone
         if not own and isinstance(error, HookFailed):
             self.trouble("worker-crashes", f"a worker raised {text}", "worker", "workers end without an exception")
             return
@@ -524,6 +539,29 @@ class _Run:
         self.ledger.ended = True
         error = await self._awaited(_turns(1))
         return self._worked(call, source, error)
+
+    async def _stall(self, call: Call) -> bool:
+        source = self.plugin.state
+        self.current = STALL
+        self.stalled = True
+        for drainer in self.drainers:
+            drainer.cancel()
+        error = await self._awaited(_turns(1))
+        return self._worked(call, source, error)
+
+    async def _replace(self, call: Call) -> bool:
+        """Throw the plugin away, and make another one."""
+        source = self.plugin.state
+        self.current = NEW
+        self._leave()
+        self.forget()
+        await _turns(1)
+        self.ran.clear()
+        self.hurt = False
+        self._begin()
+        self._note(call, source, None)
+        self.done[-1] = evolve(self.done[-1], text="a new plugin")
+        return True
 
     def _worked(self, call: Call, source: str, error: BaseException | None) -> bool:
         plugin = self.plugin
@@ -697,6 +735,7 @@ class _Run:
     def _leaks(self) -> list[Leak]:
         leaks = [Leak("leak-task", f"task of {_coroutine_name(task)}") for task in self._tasks()]
         leaks += [Leak("leak-async-generator", f"async generator {name}") for name in self.loop.open_generators()]
+        leaks += [Leak("not-at-rest", f"timer for {name}") for name in self.loop.open_timers()]
         leaks += found(self.before, self.temporary)
         assert self.rig is not None
         for name, value in attributes(self.plugin):
@@ -772,6 +811,7 @@ _VERB: Final = {
     "environment-changed": "left changed",
     "working-directory-changed": "left changed",
     "lock-held": "still held",
+    "not-at-rest": "still set",
 }
 
 

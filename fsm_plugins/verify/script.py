@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 from attrs import evolve, frozen
 
-__all__ = ["END", "FAULTS", "FEED", "HEALTH", "WORK", "BadToken", "Call", "Fault", "Script", "Token", "calls_of"]
+__all__ = ["END", "FAULTS", "FEED", "HEALTH", "NEW", "PAUSES", "STALL", "WORK", "BadToken", "Call", "Fault", "Script", "Token", "calls_of"]
 
 WORK: Final = "work"
 """Messages come in, and time passes."""
@@ -24,8 +24,15 @@ FEED: Final = "feed"
 """Messages come in, and nothing else happens yet."""
 END: Final = "end"
 """The producers of all inputs close their ends."""
+STALL: Final = "stall"
+"""The consumers of all outputs no longer read."""
 HEALTH: Final = "health"
 """The plugin is asked how it is."""
+NEW: Final = "new"
+"""The plugin is thrown away, and another one is made in its place."""
+
+PAUSES: Final = frozenset({WORK, FEED, END, STALL, HEALTH, NEW})
+"""What is no call of the lifecycle."""
 
 FaultKind: TypeAlias = Literal["cancel", "raise", "timeout"]
 FAULTS: Final[tuple[FaultKind, ...]] = ("cancel", "raise", "timeout")
@@ -50,7 +57,7 @@ class Fault:
 
 @frozen
 class Call:
-    """One call, or one of the things that are no calls: `WORK`, `FEED`, `END`, `HEALTH`.
+    """One call, or one of the `PAUSES`, which are no calls of the lifecycle.
 
     >>> str(Call("start", Fault("cancel", 1)))
     'start[cancel@1]'

@@ -201,12 +201,15 @@ def _single(
     messages: Mapping[str, Sequence[object]],
     raw: bool,
 ) -> Subject:
+    own: dict[str, Any] = {}
+    if isinstance(factory, type):  # what every plugin class takes beside its settings
+        own = {key: settings.pop(key) for key in ("name", "deadlines") if key in settings}
     try:
         ports = ports_of(factory)
+        names = frozenset(port.name for port in ports)
+        structured, problems = structure_settings(factory, settings, "settings", names)
     except TypeError:
-        ports = ()  # a finding of the static layer
-    names = frozenset(port.name for port in ports)
-    structured, problems = structure_settings(factory, settings, "settings", names)
+        ports, structured, problems = (), settings, []  # a finding of the static layer
     if raw:
         settings = structured
     lacking = [problem for problem in problems if raw or problem.what.startswith("missing")]
@@ -214,9 +217,9 @@ def _single(
         told = "; ".join(map(str, lacking))
         raise CannotVerify(f"{_called(factory)} needs other settings: {told}; give them with settings={{...}}, or --set")
     info = getattr(factory, "info", None)
-    name = info.name if isinstance(info, PluginInfo) else _plain(_called(factory))
+    name = own.get("name") or (info.name if isinstance(info, PluginInfo) else _plain(_called(factory)))
     _check_messages(messages, ports)
-    return Subject(name, PluginSpec(name, factory, settings), ports, target, messages)
+    return Subject(name, PluginSpec(name, factory, settings, deadlines=own.get("deadlines")), ports, target, messages)
 
 
 def _check_messages(messages: Mapping[str, Sequence[object]], ports: Sequence[Port]) -> None:

@@ -186,8 +186,8 @@ def _verify_one(
             go()
             del incomplete[layer]
             completed.append(layer)
-    except OutOfTime:
-        incomplete = {layer: "out of time" for layer in layers if layer not in completed}
+    except OutOfTime as reason:
+        incomplete = {layer: str(reason) for layer in layers if layer not in completed}
     except KeyboardInterrupt:
         incomplete = {layer: "interrupted" for layer in layers if layer not in completed}
     return _report(exploration, static, tuple(completed), incomplete)
