@@ -1,7 +1,8 @@
 """Seeing calls that block the event loop as they happen, by the audit events of Python (PEP 578).
 
 An audit hook cannot be taken away again, so there is one for the whole process, made when the first run needs it; while
-no run is under way it does nothing.
+no run is under way it does nothing. ``time.sleep`` has no event before Python 3.13. It is replaced for the time of a
+run, by one that tells of it and does not keep the run waiting.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Final
@@ -49,10 +51,26 @@ def watching() -> Iterator[Blocked]:
         _installed = True
         sys.addaudithook(_heard)
     before, _current = _current, Blocked()
+    sleep = time.sleep
+    time.sleep = _sleep
     try:
         yield _current
     finally:
+        time.sleep = sleep
         _current = before
+
+
+_real_sleep: Final = time.sleep
+
+
+def _sleep(seconds: float, /) -> None:
+    if _current is None or threading.get_ident() != _current.thread:
+        _real_sleep(seconds)
+        return
+    if not seconds >= 0:
+        raise ValueError("sleep length must be non-negative")
+    if place := _place(sys._getframe(1)):
+        _current.calls.append(f"time.sleep, {place}")
 
 
 def _heard(event: str, arguments: tuple[object, ...]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 from attrs import Factory, define, evolve, field
@@ -59,6 +60,7 @@ class Exploration:
         budget: how long it may take.
         invariant: what has to hold after each call.
         progress: told of each script before it is run.
+        temporary: where temporary files are made.
         troubles: the shortest of each kind, with the outcome of its run.
         runs: how many there have been.
         unsteady: what went otherwise when it was done again.
@@ -69,6 +71,7 @@ class Exploration:
     budget: Budget
     invariant: Invariant | None = None
     progress: Callable[[Script], None] | None = None
+    temporary: Path | None = None
     troubles: dict[tuple[str, str], tuple[Trouble, Outcome]] = Factory(dict)
     runs: int = 0
     lifecycle: Lifecycle | None = None
@@ -107,7 +110,7 @@ class Exploration:
         self.runs += 1
         known = frozenset(slug for slug, _ in self.troubles)
         outcome = run_script(
-            self.subject, script, pace=pace, invariant=self.invariant, again=again, known=known
+            self.subject, script, pace=pace, invariant=self.invariant, again=again, known=known, temporary=self.temporary
         )
         self.met |= outcome.met
         return outcome

@@ -35,7 +35,7 @@ from fsm_plugins.verify.observing import HookRun, InjectedFault, Observer, hooks
 from fsm_plugins.verify.script import END, FEED, HEALTH, NEW, STALL, WORK, Call, Script
 from fsm_plugins.verify.subject import CannotVerify, Rig, Subject, explain
 
-__all__ = ["Done", "Outcome", "Trouble", "lifecycle_of", "run_script"]
+__all__ = ["Done", "Outcome", "Trouble", "lifecycle_of", "run_script", "temporary_files"]
 
 Invariant = Callable[[Plugin], object]
 
@@ -128,6 +128,7 @@ def run_script(
     invariant: Invariant | None = None,
     again: bool = False,
     known: frozenset[str] = frozenset(),
+    temporary: Path | None = None,
 ) -> Outcome:
     """Run ``script`` on a fresh plugin.
 
@@ -138,12 +139,14 @@ def run_script(
         invariant: is asked after each call; it returns False, or raises, if it does not hold.
         again: whether to start and stop the plugin once more after the script, if its lifecycle lets it.
         known: checks that it is known to break, for which no real time is spent any more.
+        temporary: the directory of `temporary_files`, where many runs share one.
 
     Raises:
         CannotVerify: the plugin cannot be made.
         KeyboardInterrupt: it was pressed.
     """
-    with _temporary_files() as temporary, warnings.catch_warnings(record=True) as warned:
+    with contextlib.ExitStack() as own, warnings.catch_warnings(record=True) as warned:
+        temporary = temporary or own.enter_context(temporary_files())
         warnings.simplefilter("always")
         collects = gc.isenabled()
         gc.disable()
@@ -165,6 +168,7 @@ def run_script(
             gc.collect()
             loop.close()
             before.restore()
+            _empty(temporary)
             if collects:
                 gc.enable()
         run.tell_garbage(str(warning.message) for warning in warned)
@@ -212,8 +216,8 @@ def _end_tasks(loop: RunLoop) -> None:
 
 
 @contextlib.contextmanager
-def _temporary_files() -> Iterator[Path]:
-    """Let temporary files be made where they can be counted."""
+def temporary_files() -> Iterator[Path]:
+    """Let temporary files be made where they can be counted, for as long as the block lasts."""
     before = tempfile.tempdir
     directory = tempfile.mkdtemp(prefix="fsm-")
     tempfile.tempdir = directory
@@ -222,6 +226,14 @@ def _temporary_files() -> Iterator[Path]:
     finally:
         tempfile.tempdir = before
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @define(eq=False)

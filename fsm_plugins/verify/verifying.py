@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import time
@@ -17,7 +18,7 @@ from fsm_plugins.verify.clock import REAL
 from fsm_plugins.verify.codes import CHECKS, find_check
 from fsm_plugins.verify.exploring import Budget, Exploration, OutOfTime
 from fsm_plugins.verify.report import Coverage, Finding, Report, Scope
-from fsm_plugins.verify.running import Invariant, Outcome, Trouble, run_script
+from fsm_plugins.verify.running import Invariant, Outcome, Trouble, run_script, temporary_files
 from fsm_plugins.verify.script import Script, Token, calls_of
 from fsm_plugins.verify.static import look_at, of_definition
 from fsm_plugins.verify.subject import CannotVerify, Subject, Target, subjects_of
@@ -89,9 +90,11 @@ def verify_subjects(
     begin = time.monotonic()
     budget = Budget(scope.seconds)
     parts: list[Report] = []
-    with _quiet(), sometime.watching(awaited) as seen:
+    with _quiet(), temporary_files() as temporary, sometime.watching(awaited) as seen:
         for subject in subjects:
-            part = _verify_one(subject, scope, budget, layers, invariant, progress)
+            told = None if progress is None else functools.partial(progress, subject.name)
+            exploration = Exploration(subject, scope, budget, invariant, told, temporary)
+            part = _verify_one(exploration, layers)
             parts.append(_with_ignored(part, {**_class_reasons(subject), **reasons}))
             if "interrupted" in part.incomplete.values():
                 break
@@ -155,16 +158,8 @@ def _has_fault(script: Script) -> bool:
 # One plugin.
 
 
-def _verify_one(
-    subject: Subject,
-    scope: Scope,
-    budget: Budget,
-    layers: Sequence[str],
-    invariant: Invariant | None,
-    progress: Progress | None,
-) -> Report:
-    told = None if progress is None else (lambda script: progress(subject.name, script))
-    exploration = Exploration(subject, scope, budget, invariant, told)
+def _verify_one(exploration: Exploration, layers: Sequence[str]) -> Report:
+    subject, scope = exploration.subject, exploration.scope
     completed: list[str] = []
     incomplete: dict[str, str] = {}
     static: list[Trouble] = []
