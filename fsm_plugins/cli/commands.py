@@ -15,6 +15,7 @@ from fsm_plugins.errors import ConfigError, PluginError, StopFailed
 from fsm_plugins.lifecycle import TransitionEvent
 from fsm_plugins.loading import discover
 from fsm_plugins.orchestrator import Receipt
+from fsm_plugins.verify.command import conform, explain, replay, verify
 
 logger = logging.getLogger("fsm_plugins")
 
@@ -115,7 +116,8 @@ def list_plugins(config: str | None, as_json: bool) -> None:
         click.echo(f"{config} configures no plugin", err=True)
 
 
-main.add_command(diagram)
+for command in (diagram, verify, replay, explain, conform):
+    main.add_command(command)
 
 
 # What they have in common.

@@ -4,6 +4,7 @@
 """
 
 from fsm_plugins.verify.codes import CHECKS, Check, find_check
+from fsm_plugins.verify.conformance import Departure, Monitor, conform
 from fsm_plugins.verify.report import Counterexample, Coverage, Finding, Report, Scope
 from fsm_plugins.verify.script import BadToken
 from fsm_plugins.verify.sometime import sometimes
@@ -17,9 +18,12 @@ __all__ = [
     "Check",
     "Counterexample",
     "Coverage",
+    "Departure",
     "Finding",
+    "Monitor",
     "Report",
     "Scope",
+    "conform",
     "find_check",
     "replay",
     "sometimes",
