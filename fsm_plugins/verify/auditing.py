@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Final
+from typing import Final, SupportsIndex
 
 from attrs import Factory, define
 
@@ -63,11 +63,11 @@ def watching() -> Iterator[Blocked]:
 _real_sleep: Final = time.sleep
 
 
-def _sleep(seconds: float, /) -> None:
+def _sleep(seconds: float | SupportsIndex, /) -> None:
     if _current is None or threading.get_ident() != _current.thread:
         _real_sleep(seconds)
         return
-    if not seconds >= 0:
+    if not float(seconds) >= 0:
         raise ValueError("sleep length must be non-negative")
     if place := _place(sys._getframe(1)):
         _current.calls.append(f"time.sleep, {place}")

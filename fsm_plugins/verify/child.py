@@ -25,6 +25,7 @@ from typing import Any, Final, TextIO
 from attrs import asdict, define, field, frozen
 
 from fsm_plugins.verify.codes import CHECKS
+from fsm_plugins.verify.leaks import NOT_THE_PLUGIN
 from fsm_plugins.verify.rendering import as_json, from_json
 from fsm_plugins.verify.report import Finding, Report, Scope
 from fsm_plugins.verify.script import Token, calls_of
@@ -81,10 +82,12 @@ class _Watch:
     plugin: str = ""
     calls: tuple[str, ...] = ()
     since: float = field(factory=time.monotonic)
+    stuck_for: float = 0.0
     runs: int = 0
     report: Report | None = None
     refusal: str = ""
     interrupted: bool = False
+    traceback: list[str] = field(factory=list)
 
 
 def carry_out(order: Order, on_progress: Callable[[str, int], None] | None = None, stall: float = STALL) -> Said:
@@ -123,7 +126,8 @@ def carry_out(order: Order, on_progress: Callable[[str, int], None] | None = Non
         process.stdin.write(json.dumps(asdict(order)).encode())
         process.stdin.close()
     stuck = _await(process, watch, order.scope.seconds, on_progress, stall)
-    listeners[0].join(_GRACE)
+    if not stuck:
+        listeners[0].join(_GRACE)
     _end_group(process)
     for listener in listeners:
         listener.join(_GRACE)
@@ -161,6 +165,7 @@ def _await(
             _signal(process, signal.SIGUSR1)  # it tells where it is
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.5)
+            watch.stuck_for = now - watch.since
             return True
 
 
@@ -181,12 +186,13 @@ def _listen(lines: TextIO, watch: _Watch) -> None:
         for line in lines:
             try:
                 said = json.loads(line)
-            except ValueError:
-                continue  # cut off by the end of the process
+            except ValueError:  # of faulthandler, or cut off by the end of the process
+                watch.traceback.append(line)
+                continue
             watch.since = time.monotonic()
             if "calls" in said:
                 watch.plugin, watch.calls = said["plugin"], tuple(said["calls"])
-                watch.runs += 1
+                watch.runs += not watch.calls
             elif "report" in said:
                 watch.report = from_json(said["report"])
             elif "refusal" in said:
@@ -218,7 +224,7 @@ def _conclude(order: Order, watch: _Watch, code: int, stuck: bool, output: _Tail
         raise CannotVerify(watch.refusal)
     if watch.report is not None:
         return watch.report
-    where = _place(output.lines())
+    where = _place(watch.traceback)
     told = f"; it was at {where}" if where else ""
     if not watch.plugin:
         if stuck:
@@ -226,10 +232,13 @@ def _conclude(order: Order, watch: _Watch, code: int, stuck: bool, output: _Tail
         last = f": {output.lines()[-1]}" if output.lines() else ""
         raise CannotVerify(f"{order.target}: importing it ended the process with exit status {code}{last}")
     if watch.interrupted:
-        return Report(order.scope, (watch.plugin,), incomplete=dict.fromkeys(order.layers, "interrupted"), runs=watch.runs)
-    out_of_time = order.scope.seconds is not None and time.monotonic() - watch.since < STALL / 3
-    if stuck and out_of_time and not where:
-        return Report(order.scope, (watch.plugin,), incomplete=dict.fromkeys(order.layers, "out of time"), runs=watch.runs)
+        return Report(
+            order.scope, (watch.plugin,), incomplete=dict.fromkeys(order.layers, "interrupted"), runs=watch.runs
+        )
+    if stuck and watch.stuck_for < _GRACE / 2:
+        return Report(
+            order.scope, (watch.plugin,), incomplete=dict.fromkeys(order.layers, "out of time"), runs=watch.runs
+        )
     if stuck:
         slug, what = "hook-hangs", f"it never gave way to the event loop again{told}"
         expected = "a hook waits with await, and computes elsewhere"
@@ -265,7 +274,7 @@ def _place(lines: Sequence[str]) -> str:
     for line in lines:
         if match := re.match(r'\s*File "(.*)", line (\d+) in (\S+)', line):
             file, number, name = match.groups()
-            if f"{os.sep}fsm_plugins{os.sep}" not in file and f"{os.sep}lib{os.sep}python" not in file:
+            if not file.startswith((*NOT_THE_PLUGIN, "<")):
                 return f"{os.path.basename(file)}:{number} in {name}"
     return ""
 
@@ -277,7 +286,7 @@ def _main() -> None:
     # What the parent has to hear goes where no plugin writes by accident.
     says = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", buffering=1)
     os.set_inheritable(says.fileno(), False)
-    faulthandler.register(signal.SIGUSR1, all_threads=False)
+    faulthandler.register(signal.SIGUSR1, says, all_threads=False)
 
     def say(**said: object) -> None:
         says.write(json.dumps(said) + "\n")

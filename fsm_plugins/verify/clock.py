@@ -18,9 +18,11 @@ import socket
 import stat
 import time
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fsm_plugins.verify.leaks import NOT_THE_PLUGIN, busy_threads, has_cleanup
+
+T = TypeVar("T")
 
 __all__ = ["PACE", "RunLoop", "Stuck"]
 
@@ -85,7 +87,8 @@ class _Selector(selectors.DefaultSelector):
         if self.jobs:
             self.met.add("threads")
             return True
-        for fd in self.get_map():
+        for key in self.get_map().values():
+            fd = key.fd
             if fd not in self.own and not _is_listening(fd):
                 self.met.add(_kind(fd))
                 return True
@@ -125,7 +128,7 @@ class RunLoop(asyncio.SelectorEventLoop):
     def __init__(self, pace: float = PACE) -> None:
         self._paced = _Selector(pace)
         super().__init__(self._paced)
-        self._paced.own.update(self._paced.get_map())
+        self._paced.own.update(key.fd for key in self._paced.get_map().values())
         self._clock_resolution = 1e-6
         self.errors: list[dict[str, Any]] = []
         self.dropped: list[str] = []
@@ -148,7 +151,7 @@ class RunLoop(asyncio.SelectorEventLoop):
         """The kinds of real things that were waited for."""
         return frozenset(self._paced.met)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Run ``func`` in a thread, and keep in mind that it is under way."""
         future = super().run_in_executor(executor, func, *args)
         self._paced.jobs += 1

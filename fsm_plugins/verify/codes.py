@@ -82,8 +82,8 @@ _TABLE: Final[tuple[tuple[int, str, Layer, str, str], ...]] = (
     ),
     (
         5, "hook-signature", "L0", "A hook cannot be called as the framework calls it, or is never called.",
-        "Hooks are asynchronous methods without arguments. A misspelt hook is an ordinary method that nobody calls, "
-        "and there is no hook for 'fail': release things in on_stop, which also runs after a failure.",
+        ("Hooks are asynchronous methods without arguments. A misspelt hook is an ordinary method that nobody calls, "
+         "and there is no hook for 'fail': release things in on_stop, which also runs after a failure."),
     ),
     (
         6, "port-problem", "L0", "A port is declared in a way that cannot be wired.",
@@ -91,8 +91,8 @@ _TABLE: Final[tuple[tuple[int, str, Layer, str, str], ...]] = (
     ),
     (
         7, "blocking-call", "L0", "A hook or a worker calls something that blocks the event loop.",
-        "Nothing else runs meanwhile, in this plugin or any other: no deadline passes, no signal is handled. Use the "
-        "asynchronous call, or asyncio.to_thread.",
+        ("Nothing else runs meanwhile, in this plugin or any other: no deadline passes, no signal is handled. Use the "
+         "asynchronous call, or asyncio.to_thread."),
     ),
     (
         10, "hook-raises", "L1", "A hook raises although nothing went wrong.",
@@ -112,8 +112,8 @@ _TABLE: Final[tuple[tuple[int, str, Layer, str, str], ...]] = (
     ),
     (
         14, "second-run-fails", "L1", "The first run works, the second one does not.",
-        "Something outlives the first run: state of the class or the module, a port, a file, an object that can be "
-        "used once. A supervisor that restarts this plugin never gets it up again.",
+        ("Something outlives the first run: state of the class or the module, a port, a file, an object that can be "
+         "used once. A supervisor that restarts this plugin never gets it up again."),
     ),
     (
         15, "not-at-rest", "L1", "A plugin is in another state than its table says.",
@@ -141,8 +141,8 @@ _TABLE: Final[tuple[tuple[int, str, Layer, str, str], ...]] = (
     ),
     (
         30, "leak-task", "L2", "A task outlives its plugin.",
-        "It works on with resources that are gone. Start it with self.spawn, which ends it, or cancel and await it in "
-        "on_stop, also after a start that did not get to its end.",
+        ("It works on with resources that are gone. Start it with self.spawn, which ends it, or cancel and await it in "
+         "on_stop, also after a start that did not get to its end."),
     ),
     (
         31, "leak-async-generator", "L2", "An async generator is left open, with something to clean up.",
@@ -154,8 +154,8 @@ _TABLE: Final[tuple[tuple[int, str, Layer, str, str], ...]] = (
     ),
     (
         33, "leak-fd", "L2", "A file or a pipe is left open.",
-        "A process has few of them, and a plugin that is restarted often uses them up. Note what was opened before "
-        "the next thing that can fail, and close it in on_stop.",
+        ("A process has few of them, and a plugin that is restarted often uses them up. Note what was opened before "
+         "the next thing that can fail, and close it in on_stop."),
     ),
     (
         34, "leak-socket", "L2", "A socket is left open.",
@@ -167,8 +167,8 @@ _TABLE: Final[tuple[tuple[int, str, Layer, str, str], ...]] = (
     ),
     (
         36, "leak-channel-end", "L2", "An end of a channel is left open.",
-        "The other side waits for messages that nobody will send: a consumer never drains. The framework closes the "
-        "ports themselves; a clone has to be closed by who made it.",
+        ("The other side waits for messages that nobody will send: a consumer never drains. The framework closes the "
+         "ports themselves; a clone has to be closed by who made it."),
     ),
     (
         37, "leak-temporary-file", "L2", "A temporary file or directory is left behind.",
@@ -196,13 +196,13 @@ _TABLE: Final[tuple[tuple[int, str, Layer, str, str], ...]] = (
     ),
     (
         43, "cancellation-swallowed", "L2", "A hook or a worker does not let its cancellation end it.",
-        "It goes on working for a caller who has gone, until it is abandoned after the grace period. Catch "
-        "CancelledError to clean up, and raise it again.",
+        ("It goes on working for a caller who has gone, until it is abandoned after the grace period. Catch "
+         "CancelledError to clean up, and raise it again."),
     ),
     (
         44, "stop-after-fault-fails", "L2", "on_stop fails after something before it failed.",
-        "It relies on what an init or a start would have made that did not get to its end. Nothing after that line is "
-        "released. Give every attribute a value in __init__, and release what there is.",
+        ("It relies on what an init or a start would have made that did not get to its end. Nothing after that line is "
+         "released. Give every attribute a value in __init__, and release what there is."),
     ),
     (
         45, "lock-held", "L2", "A lock is still held when the plugin rests.",
@@ -210,8 +210,8 @@ _TABLE: Final[tuple[tuple[int, str, Layer, str, str], ...]] = (
     ),
     (
         46, "message-lost", "L2", "A message was taken from an input, and is nowhere when the plugin rests.",
-        "When the producers are gone a plugin is given the time to read its inputs to the end. Deal with what was "
-        "taken before you end: flush batches, and let the worker see the end of its input.",
+        ("When the producers are gone a plugin is given the time to read its inputs to the end. Deal with what was "
+         "taken before you end: flush batches, and let the worker see the end of its input."),
     ),
     (
         47, "double-release", "L2", "Something is released a second time, and that fails.",
@@ -231,13 +231,13 @@ _TABLE: Final[tuple[tuple[int, str, Layer, str, str], ...]] = (
     ),
     (
         72, "race", "L4", "What happens depends on which of two calls comes first.",
-        "A check and the act that relies on it are apart by an await, and another call comes in between. Act before "
-        "the await, or hold a lock over both.",
+        ("A check and the act that relies on it are apart by an await, and another call comes in between. Act before "
+         "the await, or hold a lock over both."),
     ),
     (
         73, "uncontrolled", "L4", "A run cannot be repeated.",
-        "Something outside the event loop takes part: sockets, threads, processes, the real clock, or random numbers. "
-        "What holds in one run says little about the next.",
+        ("Something outside the event loop takes part: sockets, threads, processes, the real clock, or random numbers. "
+         "What holds in one run says little about the next."),
     ),
     (
         80, "trace-departs", "L6", "A recorded trace is not one that the lifecycle allows.",
@@ -246,7 +246,10 @@ _TABLE: Final[tuple[tuple[int, str, Layer, str, str], ...]] = (
 )  # fmt: skip
 
 CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
-    {slug: Check(f"FP{number:03}", slug, layer, title, why, *EXAMPLES[slug]) for number, slug, layer, title, why in _TABLE}
+    {
+        slug: Check(f"FP{number:03}", slug, layer, title, why, *EXAMPLES[slug])
+        for number, slug, layer, title, why in _TABLE
+    }
 )
 """By slug."""
 

@@ -44,7 +44,10 @@ _set = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", hel
 @click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after this time.")
 @_set
 @click.option(
-    "--baseline", type=click.Path(path_type=Path), metavar="FILE", help="Accept what a report in JSON has found already."
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Accept what a report in JSON has found already.",
 )
 @_report
 def verify(

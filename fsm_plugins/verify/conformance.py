@@ -131,9 +131,7 @@ def _destinations(lifecycle: Lifecycle, trigger: str, source: str) -> set[str]:
     return {str(transition.dest or source) for transition in found}
 
 
-def conform_file(
-    file: str, target: str | None, path: Sequence[Path] = ()
-) -> tuple[Departure | None, int]:
+def conform_file(file: str, target: str | None, path: Sequence[Path] = ()) -> tuple[Departure | None, int]:
     """Hold a trace file against the lifecycle that ``target`` names; return the departure and the number of steps.
 
     Raises:
@@ -143,7 +141,9 @@ def conform_file(
     try:
         steps = read_trace(Path(file).read_text(encoding="utf-8"))
     except UnicodeDecodeError:
-        raise ValueError(f"{file} is not UTF-8, so it is no trace; give a file with a JSON object on each line") from None
+        raise ValueError(
+            f"{file} is not UTF-8, so it is no trace; give a file with a JSON object on each line"
+        ) from None
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     return conform(steps, _lifecycle(target, path)), len(steps)

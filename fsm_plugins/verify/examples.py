@@ -14,7 +14,7 @@ __all__ = ["EXAMPLES"]
 
 
 def _plugin(body: str, before: str = "") -> str:
-    head = f'{textwrap.dedent(before).strip()}\n\n\n' if before else ""
+    head = f"{textwrap.dedent(before).strip()}\n\n\n" if before else ""
     inside = textwrap.indent(textwrap.dedent(body).strip(), "    ")
     return f'{head}class Example(Plugin):\n    info = PluginInfo("example", "1.0.0")\n\n{inside}\n'
 
@@ -232,7 +232,8 @@ EXAMPLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             """,
         ),
         "leak-task": _both(
-            f"async def on_start(self) -> None:\n    self.task = asyncio.create_task(self._work())\n{textwrap.dedent(_LOOP)}",
+            "async def on_start(self) -> None:\n    self.task = asyncio.create_task(self._work())\n"
+            + textwrap.dedent(_LOOP),
             f"async def on_start(self) -> None:\n    self.task = self.spawn(self._work())\n{textwrap.dedent(_LOOP)}",
         ),
         "leak-async-generator": _both(
@@ -594,8 +595,10 @@ async def _copy(self) -> None:
         ),
         "trace-departs": (
             '{"plugin": "clock", "trigger": "start", "source": "created", "dest": "running"}\n',
-            '{"plugin": "clock", "trigger": "init", "source": "created", "dest": "initialized"}\n'
-            '{"plugin": "clock", "trigger": "start", "source": "initialized", "dest": "running"}\n',
+            (
+                '{"plugin": "clock", "trigger": "init", "source": "created", "dest": "initialized"}\n'
+                '{"plugin": "clock", "trigger": "start", "source": "initialized", "dest": "running"}\n'
+            ),
         ),
     }
 )

@@ -18,9 +18,8 @@ from attrs import Factory, define, evolve, field
 from fsm_plugins.lifecycle import FAIL, INIT, Lifecycle
 from fsm_plugins.verify.clock import PACE, REAL
 from fsm_plugins.verify.report import Coverage, Scope
-from fsm_plugins.verify.running import Done, Invariant, Outcome, Trouble, run_script
+from fsm_plugins.verify.running import Invariant, Outcome, Trouble, lifecycle_of, run_script
 from fsm_plugins.verify.script import END, FAULTS, FEED, HEALTH, NEW, PAUSES, STALL, WORK, Call, Script
-from fsm_plugins.verify.running import lifecycle_of
 from fsm_plugins.verify.subject import Subject
 
 __all__ = ["Budget", "Exploration", "OutOfTime"]
@@ -59,7 +58,7 @@ class Exploration:
         scope: how far to go.
         budget: how long it may take.
         invariant: what has to hold after each call.
-        progress: told of each script before it is run.
+        progress: told of each run as it begins, and of the calls so far before each call.
         temporary: where temporary files are made.
         troubles: the shortest of each kind, with the outcome of its run.
         runs: how many there have been.
@@ -94,8 +93,6 @@ class Exploration:
             OutOfTime: there is no time left for it.
         """
         self.budget.check()
-        if self.progress is not None:
-            self.progress(script)
         begin = time.monotonic()
         outcome = self._run(script, PACE, again)
         for trouble in outcome.troubles:
@@ -110,7 +107,14 @@ class Exploration:
         self.runs += 1
         known = frozenset(slug for slug, _ in self.troubles)
         outcome = run_script(
-            self.subject, script, pace=pace, invariant=self.invariant, again=again, known=known, temporary=self.temporary
+            self.subject,
+            script,
+            pace=pace,
+            invariant=self.invariant,
+            again=again,
+            known=known,
+            temporary=self.temporary,
+            on_call=self.progress,
         )
         self.met |= outcome.met
         return outcome
@@ -122,7 +126,7 @@ class Exploration:
         if known is not None and trouble.at >= known[0].at:
             return
         if known is None:
-            # Anything real makes a run depend on more than its script: it counts if it happens at the pace of real time.
+            # With something real, a run depends on more than its script: what counts happens at the pace of real time.
             second = self._run(outcome.script, REAL if outcome.met else PACE, again)
             if not any(other.slug == trouble.slug and other.hook == trouble.hook for other in second.troubles):
                 if not outcome.met:
@@ -212,11 +216,10 @@ class Exploration:
             inputs = any(port.direction == "input" for port in self.subject.ports)
             pauses = [WORK, HEALTH, *([FEED, END] if inputs else [])]
             for pause in pauses:
-                if pause in names or (END in names and pause == FEED):
-                    # Health and messages once in a script; work once after each call of the lifecycle.
-                    if pause != WORK or (names and names[-1] in PAUSES):
-                        continue
-                yield Call(pause)
+                # Health and messages once in a script; work again after each call of the lifecycle.
+                again = pause == WORK and names[-1] not in PAUSES
+                if again or not (pause in names or (END in names and pause == FEED)):
+                    yield Call(pause)
 
     @property
     def _busy(self) -> frozenset[str]:
@@ -238,7 +241,7 @@ class Exploration:
             return
         if self._reference is None:
             reference = self._run(_undisturbed(outcome.script), PACE, False).ledger
-            quiet = self._run(tuple(c for c in _undisturbed(outcome.script) if c.name not in PAUSES) + (Call(END),), PACE, False)
+            quiet = self._run((*(c for c in outcome.script if c.name not in PAUSES), Call(END)), PACE, False)
             self._reference = {
                 "keeps": reference.keeps_all,
                 "counts": reference.one_for_one and quiet.ledger.sent == 0,
@@ -317,7 +320,7 @@ def _text(outcome: Outcome) -> str:
 
 
 def _went_on(outcome: Outcome) -> bool:
-    """Whether the script itself went well, so that longer ones say something new, although something leaked after it."""
+    """Whether the script itself went well, so that longer ones say something new; it may leak all the same."""
     count = len(outcome.script)
     return len(outcome.done) >= count and all(trouble.at > count for trouble in outcome.troubles)
 
@@ -350,4 +353,3 @@ def _tour(lifecycle: Lifecycle) -> tuple[str, ...]:
                 seen.add(str(move.dest))
                 front.append((str(move.dest), (*way, trigger)))
     return ()
-

@@ -25,7 +25,17 @@ from attrs import frozen
 
 import fsm_plugins
 
-__all__ = ["NOT_THE_PLUGIN", "Leak", "Process", "busy_threads", "attributes", "found", "has_cleanup", "held_locks", "of_warning"]
+__all__ = [
+    "NOT_THE_PLUGIN",
+    "Leak",
+    "Process",
+    "attributes",
+    "busy_threads",
+    "found",
+    "has_cleanup",
+    "held_locks",
+    "of_warning",
+]
 
 _SIGNALS: Final = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 NOT_THE_PLUGIN: Final = tuple(
@@ -96,7 +106,9 @@ def found(before: Process, temporary: Path) -> list[Leak]:
     now = Process.now()
     leaks = [_fd_leak(what) for fd, what in sorted(now.fds.items()) if before.fds.get(fd) != what]
     leaks += [Leak("leak-thread", f"thread {thread.name!r}") for thread in busy_threads(before.threads)]
-    leaks += [Leak("leak-process", f"child process {_command(child)}") for child in sorted(now.children - before.children)]
+    leaks += [
+        Leak("leak-process", f"child process {_command(child)}") for child in sorted(now.children - before.children)
+    ]
     for number, old, new in zip(_SIGNALS, before.signals, now.signals, strict=True):
         if old is not new and old != new:
             leaks.append(Leak("signal-handler-left", f"handler of {signal.Signals(number).name}"))
@@ -176,7 +188,10 @@ def _children() -> frozenset[int]:
     found: set[int] = set()
     try:
         for task in os.listdir("/proc/self/task"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/self/task/{task}/children") as f:
+            with (
+                contextlib.suppress(FileNotFoundError, ProcessLookupError),
+                open(f"/proc/self/task/{task}/children") as f,
+            ):
                 found.update(map(int, f.read().split()))
     except OSError:
         return frozenset()
@@ -251,7 +266,7 @@ def _held(lock: object) -> int | None:
     if isinstance(lock, asyncio.Lock | asyncio.Condition | _LOCK):
         return int(lock.locked())
     if isinstance(lock, asyncio.Semaphore | threading.Semaphore):
-        return -int(lock._value)  # type: ignore[union-attr]
+        return -int(lock._value)
     if isinstance(lock, _RLOCK):
         return int(lock._is_owned())  # type: ignore[attr-defined]
     if isinstance(lock, threading.Condition):
@@ -265,7 +280,11 @@ _WARNINGS: Final = (
     (re.compile(r"coroutine '(?P<what>.*?)' was never awaited"), "never-awaited", "coroutine {what}"),
     (re.compile(r"coroutine method '(?P<what>.*?)' of .* was never awaited"), "leak-async-generator", "generator"),
     (re.compile(r"unclosed file"), "leak-fd", "open file"),
-    (re.compile(r"unclosed (<socket|transport <_SelectorSocket|transport <_SelectorDatagram)"), "leak-socket", "socket"),
+    (
+        re.compile(r"unclosed (<socket|transport <_SelectorSocket|transport <_SelectorDatagram)"),
+        "leak-socket",
+        "socket",
+    ),
     (re.compile(r"unclosed (transport|resource)"), "leak-fd", "transport"),
     (re.compile(r"subprocess \d+ is still running"), "leak-process", "child process"),
     (re.compile(r"Implicitly cleaning up"), "leak-temporary-file", "temporary directory"),

@@ -28,7 +28,8 @@ __all__ = ["HookRun", "InjectedFault", "Observer", "hooks_of", "observed"]
 
 _OURS: Final = os.path.dirname(fsm_plugins.__file__) + os.sep
 _STDLIB: Final = tuple(
-    {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")} | {os.path.dirname(asyncio.__file__) + os.sep}
+    {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")}
+    | {os.path.dirname(asyncio.__file__) + os.sep}
 )
 _SITE: Final = tuple({sysconfig.get_path(name) + os.sep for name in ("purelib", "platlib")})
 
@@ -180,7 +181,9 @@ def _await(called: object, waits_for: object) -> Await:
     coroutine: object = called
     while coroutine is not None:
         frame = (
-            getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None) or getattr(coroutine, "ag_frame", None)
+            getattr(coroutine, "cr_frame", None)
+            or getattr(coroutine, "gi_frame", None)
+            or getattr(coroutine, "ag_frame", None)
         )
         if frame is not None:
             file = frame.f_code.co_filename
@@ -189,9 +192,15 @@ def _await(called: object, waits_for: object) -> Await:
             if own or not place:
                 place = f"{os.path.basename(file)}:{frame.f_lineno}"
         coroutine = (
-            getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None) or getattr(coroutine, "ag_await", None)
+            getattr(coroutine, "cr_await", None)
+            or getattr(coroutine, "gi_yieldfrom", None)
+            or getattr(coroutine, "ag_await", None)
         )
-    if isinstance(waits_for, asyncio.Task) or type(waits_for).__name__ == "_GatheringFuture" or inmost in _WAITS_FOR_TASKS:
+    if (
+        isinstance(waits_for, asyncio.Task)
+        or type(waits_for).__name__ == "_GatheringFuture"
+        or inmost in _WAITS_FOR_TASKS
+    ):
         return Await(place, ("cancel", "timeout"))
     return Await(place, ("cancel", "raise", "timeout"))
 

@@ -84,7 +84,7 @@ def _layers(report: Report) -> list[tuple[str, list[Finding]]]:
 def _as_junit(report: Report) -> str:
     cases: list[str] = []
     for name, findings in _layers(report):
-        head = f'  <testcase classname={quoteattr(", ".join(report.plugins))} name={quoteattr(name)}'
+        head = f"  <testcase classname={quoteattr(', '.join(report.plugins))} name={quoteattr(name)}"
         body = []
         for finding in findings:
             told = f"{finding}\nexpected: {finding.expected}\nfsm-plugins replay {finding.token}"
@@ -98,12 +98,12 @@ def _as_junit(report: Report) -> str:
         cases.append(f"{head}/>" if not body else "\n".join([f"{head}>", *body, "  </testcase>"]))
     failures = sum(bool(findings) for _, findings in _layers(report))
     skipped = sum("<skipped" in case for case in cases)
+    counts = f'tests="{len(cases)}" failures="{failures}" errors="0" skipped="{skipped}"'
     return "\n".join(
         [
             '<?xml version="1.0" encoding="utf-8"?>',
-            f'<testsuite name="fsm-plugins verify" tests="{len(cases)}" failures="{failures}" errors="0" '
-            f'skipped="{skipped}" time="{report.seconds:.3f}">',
-            f"  <properties><property name=\"scope\" value={quoteattr(str(report.scope))}/></properties>",
+            f'<testsuite name="fsm-plugins verify" {counts} time="{report.seconds:.3f}">',
+            f'  <properties><property name="scope" value={quoteattr(str(report.scope))}/></properties>',
             *cases,
             "</testsuite>",
             "",
@@ -116,13 +116,18 @@ def _xml(text: str) -> str:
     return escape("".join(c for c in text if c in "\n\t" or (c >= " " and c not in "\ufffe\uffff")), quote=False)
 
 
+_STYLE: Final = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "code,pre{font:14px/1.4 ui-monospace,monospace;overflow-wrap:anywhere;white-space:pre-wrap}"
+    "section{border-top:1px solid;padding:.5rem 0}"
+)
+
+
 def _as_html(report: Report) -> str:
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><title>fsm-plugins verify</title>',
-        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-        "code,pre{font:14px/1.4 ui-monospace,monospace;overflow-wrap:anywhere;white-space:pre-wrap}"
-        "section{border-top:1px solid;padding:.5rem 0}</style></head><body>",
+        f"<style>{_STYLE}</style></head><body>",
         f"<h1>{escape(', '.join(report.plugins))}</h1><p>{escape(report.verdict)}</p>",
     ]
     for finding in report.findings:
@@ -135,7 +140,9 @@ def _as_html(report: Report) -> str:
         if finding.token:
             parts.append(f"<p><code>fsm-plugins replay {escape(finding.token)}</code></p>")
         parts.append("</section>")
-    rest = as_text(report).splitlines()[1:] if not report.findings else as_text(report).rpartition("\n\n")[2].splitlines()
+    rest = (
+        as_text(report).splitlines()[1:] if not report.findings else as_text(report).rpartition("\n\n")[2].splitlines()
+    )
     parts += [f"<p>{escape(line)}</p>" for line in rest if line]
     return "\n".join([*parts, "</body></html>", ""])
 
@@ -154,9 +161,12 @@ def _as_pytest(report: Report) -> str:
             body = body.replace(f"def test_{name}(", f"def test_{name}_again(")
         names.add(name)
         bodies.append(body.strip())
-    return "\n\n\n".join(
-        [f'"""Found by fsm-plugins verify."""\n\n{chr(10).join(sorted(imports))}', *dict.fromkeys(bodies)]
-    ) + "\n"
+    return (
+        "\n\n\n".join(
+            [f'"""Found by fsm-plugins verify."""\n\n{chr(10).join(sorted(imports))}', *dict.fromkeys(bodies)]
+        )
+        + "\n"
+    )
 
 
 FORMATS: Final[Mapping[str, Callable[[Report], str]]] = MappingProxyType(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from attrs import Factory, field, frozen
@@ -19,8 +19,8 @@ USAGE: Final = 2
 INCONCLUSIVE: Final = 3
 
 
-def _count(least: int) -> object:
-    def check(_instance: object, attribute: object, value: object) -> None:
+def _count(least: int) -> Callable[[object, object, int], None]:
+    def check(_instance: object, attribute: object, value: int) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             name = getattr(attribute, "name", "?")
             raise DefinitionError(f"the {name} of a scope is a whole number of at least {least}, not {value!r}")
@@ -28,7 +28,7 @@ def _count(least: int) -> object:
     return check
 
 
-def _seconds(_instance: object, _attribute: object, value: object) -> None:
+def _seconds(_instance: object, _attribute: object, value: float | None) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
         raise DefinitionError(f"the seconds of a scope are a positive number or None, not {value!r}")
 
@@ -52,11 +52,11 @@ class Scope:
     depth 4, faults 1, plugins 3, tasks 2, preemptions 2
     """
 
-    depth: int = field(default=8, validator=_count(1))  # type: ignore[arg-type]
-    faults: int = field(default=1, validator=_count(0))  # type: ignore[arg-type]
-    plugins: int = field(default=3, validator=_count(1))  # type: ignore[arg-type]
-    tasks: int = field(default=2, validator=_count(1))  # type: ignore[arg-type]
-    preemptions: int = field(default=2, validator=_count(0))  # type: ignore[arg-type]
+    depth: int = field(default=8, validator=_count(1))
+    faults: int = field(default=1, validator=_count(0))
+    plugins: int = field(default=3, validator=_count(1))
+    tasks: int = field(default=2, validator=_count(1))
+    preemptions: int = field(default=2, validator=_count(0))
     seconds: float | None = field(default=None, validator=_seconds)
 
     def __str__(self) -> str:
@@ -140,7 +140,9 @@ class Counterexample:
         lines = [f'"""{finding.plugin}: {_plain(finding.summary)}"""', ""]
         if target is None:
             lines += ["from fsm_plugins.verify import replay", "", "", "def make_plugin():"]
-            lines += ['    raise NotImplementedError("return a fresh plugin; it was verified without a name to import")']
+            lines += [
+                '    raise NotImplementedError("return a fresh plugin; it was verified without a name to import")'
+            ]
             made = "make_plugin"
         elif "#" in target or not target.partition(":")[2].isidentifier():
             lines += ["from fsm_plugins.verify import replay"]

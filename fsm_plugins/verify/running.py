@@ -25,13 +25,12 @@ from fsm_plugins.diagrams import Step
 from fsm_plugins.errors import ChannelClosed, ChannelError, ConfigError, DeadlineExceeded, HookFailed, InvalidState
 from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import FAIL, START, STOP, Lifecycle, TransitionEvent
-from fsm_plugins.metadata import HealthStatus
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.verify import accounts
 from fsm_plugins.verify.auditing import Blocked, watching
 from fsm_plugins.verify.clock import PACE, RunLoop, Stuck
 from fsm_plugins.verify.leaks import Leak, Process, attributes, found, held_locks, of_warning
-from fsm_plugins.verify.observing import HookRun, InjectedFault, Observer, hooks_of, observed
+from fsm_plugins.verify.observing import HookRun, InjectedFault, Observer, observed
 from fsm_plugins.verify.script import END, FEED, HEALTH, NEW, STALL, WORK, Call, Script
 from fsm_plugins.verify.subject import CannotVerify, Rig, Subject, explain
 
@@ -129,6 +128,7 @@ def run_script(
     again: bool = False,
     known: frozenset[str] = frozenset(),
     temporary: Path | None = None,
+    on_call: Callable[[Script], None] | None = None,
 ) -> Outcome:
     """Run ``script`` on a fresh plugin.
 
@@ -140,6 +140,7 @@ def run_script(
         again: whether to start and stop the plugin once more after the script, if its lifecycle lets it.
         known: checks that it is known to break, for which no real time is spent any more.
         temporary: the directory of `temporary_files`, where many runs share one.
+        on_call: is told the calls so far before each one, it included; and of none as the run begins.
 
     Raises:
         CannotVerify: the plugin cannot be made.
@@ -153,7 +154,7 @@ def run_script(
         loop = RunLoop(pace)
         before = Process.now()
         loop.known_threads(before.threads)
-        run = _Run(subject, loop, before, temporary, invariant, known)
+        run = _Run(subject, loop, before, temporary, invariant, known, on_call or _nobody)
         try:
             asyncio.set_event_loop(loop)
             try:
@@ -246,6 +247,7 @@ class _Run:
     temporary: Path
     invariant: Invariant | None
     known: frozenset[str]
+    on_call: Callable[[Script], None]
     done: list[Done] = Factory(list)
     troubles: list[Trouble] = Factory(list)
     steps: list[Step] = Factory(list)
@@ -273,6 +275,7 @@ class _Run:
     async def main(self, script: Script, again: bool) -> None:
         """Do it."""
         with watching() as self.blocked:
+            self.on_call(())
             self._begin()
             try:
                 self._check_invariant()
@@ -351,6 +354,7 @@ class _Run:
 
     async def _make(self, call: Call) -> bool:
         """Make one call of the script. Returns whether the script can go on."""
+        self._announce(call)
         match call.name:
             case "work":
                 return await self._work(call)
@@ -366,6 +370,9 @@ class _Run:
                 return await self._replace(call)
             case _:
                 return await self._fire(call)
+
+    def _announce(self, call: Call) -> None:
+        self.on_call((*(done.call for done in self.done), call))
 
     async def _fire(self, call: Call) -> bool:
         """Fire a trigger, and judge what comes of it."""
@@ -463,7 +470,7 @@ class _Run:
             if call.fault.kind != "raise" and run.outcome == "returned" and not to_rest:
                 self.trouble(
                     "cancellation-swallowed",
-                    f"{hook} was told to end at await {call.fault.at}, {run.place}, and returned as if it had succeeded",
+                    f"{hook} was told to end at await {call.fault.at}, {run.place}, and returned all the same",
                     hook,
                     "it lets CancelledError out",
                 )
@@ -474,7 +481,8 @@ class _Run:
         if isinstance(error, DeadlineExceeded):
             if self.stalled and "inputs" in error.where:
                 return  # it cannot deal with them while nobody reads what it sends
-            what = f"{hook} was not done within {error.seconds:g} s{place if 'inputs' not in error.where else ': ' + error.where}"
+            waited = f": {error.where}" if "inputs" in error.where else place
+            what = f"{hook} was not done within {error.seconds:g} s{waited}"
             self._failing(trigger, to_rest, "hook-hangs", what, "it ends before its deadline")
             return
         if isinstance(error, SystemExit):
@@ -620,7 +628,9 @@ class _Run:
         if plugin.state != source:
             self.trouble("health-check-changes-state", f"{hook} left it {plugin.state}", hook, f"it stays {source}")
         elif run is not None and run.outcome in ("closed", "running") and fired:
-            self.trouble("cancellation-swallowed", f"{hook} ignored its cancellation", hook, "it lets CancelledError out")
+            self.trouble(
+                "cancellation-swallowed", f"{hook} ignored its cancellation", hook, "it lets CancelledError out"
+            )
         elif not fired and run is not None:
             self._judge_health(run, error, hook)
         return not self.troubles
@@ -673,9 +683,9 @@ class _Run:
                 return
             known = bool(self.troubles)
             if STOP in moves[plugin.state]:
-                went = await self._fire(Call(STOP))
+                went = await self._make(Call(STOP))
             elif FAIL in moves[plugin.state]:
-                went = await self._fire(Call(FAIL))
+                went = await self._make(Call(FAIL))
             else:
                 break
             if not went and known:
@@ -687,7 +697,7 @@ class _Run:
         """Start and stop the plugin again, if its lifecycle has a way from rest."""
         plugin = self.plugin
         if plugin.state in plugin.lifecycle.rest and START in plugin.lifecycle.machine.moves[plugin.state]:
-            await self._fire(Call(START))
+            await self._make(Call(START))
             await self._come_to_rest()
 
     async def _look_for_leaks(self) -> None:
@@ -709,7 +719,7 @@ class _Run:
 
     async def _after_a_while(self) -> list[Leak]:
         for _ in range(12):
-            time.sleep(_REAL_PATIENCE / 12)  # what is waited for is outside of the loop
+            time.sleep(_REAL_PATIENCE / 12)  # noqa: ASYNC251 - what is waited for is outside of the loop
             await _turns(4)
             leaks = self._leaks()
             if not any(self._may_yet_end(leak) for leak in leaks):
@@ -784,7 +794,9 @@ class _Run:
                 leaks.append(Leak("leak-task", "task that nobody kept"))
         self.loop.errors.clear()
         if self.state != str(self._initial):
-            self._tell(sorted({leak for leak in leaks if leak.slug not in told}, key=lambda leak: (leak.slug, leak.what)))
+            self._tell(
+                sorted({leak for leak in leaks if leak.slug not in told}, key=lambda leak: (leak.slug, leak.what))
+            )
 
     @property
     def _initial(self) -> str:
@@ -835,6 +847,10 @@ def _shape(plugin: Plugin) -> dict[str, object]:
     }
 
 
+def _nobody(_calls: Script) -> None:
+    """Take no note."""
+
+
 async def _turns(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
@@ -844,7 +860,14 @@ def _coroutine_name(task: asyncio.Task[Any]) -> str:
     return str(getattr(task.get_coro(), "__qualname__", "an unknown coroutine"))
 
 
-_RELEASES: Final = ("not acquired", "released too many", "unlocked lock", "un-acquired", "already closed", "already released")
+_RELEASES: Final = (
+    "not acquired",
+    "released too many",
+    "unlocked lock",
+    "un-acquired",
+    "already closed",
+    "already released",
+)
 
 
 def _is_release(error: BaseException | None) -> bool:

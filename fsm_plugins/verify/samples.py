@@ -13,8 +13,8 @@ import pathlib
 import types
 import typing
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 import attrs
 
@@ -63,8 +63,9 @@ _SIMPLE: dict[object, Any] = {
     int: lambda number: 1000 + number,
     float: lambda number: 1000.5 + number,
     bool: lambda number: bool(number % 2),
-    datetime.datetime: lambda number: datetime.datetime(2000, 1, 1, tzinfo=datetime.timezone.utc)
-    + datetime.timedelta(seconds=number),
+    datetime.datetime: lambda number: (
+        datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(seconds=number)
+    ),
     datetime.timedelta: lambda number: datetime.timedelta(seconds=number),
     uuid.UUID: lambda number: uuid.UUID(int=number),
     pathlib.Path: lambda number: pathlib.Path(f"message-{number}"),
@@ -80,7 +81,7 @@ def _instance(kind: type, arguments: tuple[object, ...], number: int, depth: int
         if kind is tuple and arguments and arguments[-1] is not Ellipsis:
             return tuple(sample(argument, number, depth + 1) for argument in arguments)
         item = sample(arguments[0] if arguments else str, number, depth + 1)
-        return kind([item]) if kind is not Sequence else [item]
+        return [item] if kind is Sequence else cast("Callable[[list[object]], object]", kind)([item])
     if kind in (dict, Mapping):
         key, value = arguments or (str, str)
         return {sample(key, number, depth + 1): sample(value, number, depth + 1)}
@@ -92,7 +93,7 @@ def _instance(kind: type, arguments: tuple[object, ...], number: int, depth: int
 def _called(kind: type, number: int, depth: int) -> object:
     """Make an instance with made-up values for what it needs."""
     try:
-        hints = typing.get_type_hints(kind.__init__ if not hasattr(kind, "_fields") else kind)
+        hints = typing.get_type_hints(vars(kind).get("__init__", kind))
         parameters = inspect.signature(kind).parameters.values()
         if attrs.has(kind) or dataclasses.is_dataclass(kind):
             hints = {**typing.get_type_hints(kind), **hints}

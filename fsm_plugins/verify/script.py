@@ -16,7 +16,22 @@ from typing import Final, Literal, TypeAlias, cast
 
 from attrs import evolve, frozen
 
-__all__ = ["END", "FAULTS", "FEED", "HEALTH", "NEW", "PAUSES", "STALL", "WORK", "BadToken", "Call", "Fault", "Script", "Token", "calls_of"]
+__all__ = [
+    "END",
+    "FAULTS",
+    "FEED",
+    "HEALTH",
+    "NEW",
+    "PAUSES",
+    "STALL",
+    "WORK",
+    "BadToken",
+    "Call",
+    "Fault",
+    "Script",
+    "Token",
+    "calls_of",
+]
 
 WORK: Final = "work"
 """Messages come in, and time passes."""

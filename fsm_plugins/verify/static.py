@@ -18,6 +18,7 @@ import time
 import types
 import urllib.request
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, Final
 
 from fsm_plugins.errors import DefinitionError, suggestion
@@ -46,7 +47,7 @@ def look_at(subject: Subject, lifecycle: Lifecycle | None) -> list[Trouble]:
 
 
 def of_definition(text: str) -> str | None:
-    """Return the check that a refusal of a lifecycle belongs to, by what the text says; None if it is about another thing.
+    """Return the check that a refusal of a lifecycle belongs to, by its text; None if it is about another thing.
 
     A table with such a mistake cannot even be made; a factory that makes one raises when it is called.
     """
@@ -93,10 +94,12 @@ def _table(lifecycle: Lifecycle) -> Iterator[Trouble]:
                 yield _trouble(
                     "unreachable-arc", f"{trigger} in {source} can never be fired", f"{trigger} in {source}", "it can"
                 )
-            for first, later in zip(candidates, candidates[1:], strict=False):
+            for first, later in pairwise(candidates):
                 if not first.conditions:
                     text = f"{trigger}: {source} -> {later.dest} always comes after {source} -> {first.dest}"
-                    yield _trouble("unreachable-arc", text, f"{trigger} in {source}", "one arc for a trigger and a state")
+                    yield _trouble(
+                        "unreachable-arc", text, f"{trigger} in {source}", "one arc for a trigger and a state"
+                    )
 
 
 def _reach(start: str, moves: dict[str, Any]) -> set[str]:
@@ -146,9 +149,7 @@ def _bad_hook(found: object) -> str:
                 return "takes no 'self'"
             parameters = parameters[1:]
         needed = [
-            p.name
-            for p in parameters
-            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         ]
         if needed:
             return f"needs arguments that nobody gives: {', '.join(needed)}"
@@ -198,7 +199,11 @@ def _blocking(cls: type[Plugin], lifecycle: Lifecycle) -> Iterator[Trouble]:
         name, hook = todo.pop(0)
         function = inspect.getattr_static(cls, name, None)
         function = function.__func__ if isinstance(function, staticmethod | classmethod) else function
-        if name in seen or not isinstance(function, types.FunctionType) or function.__module__.startswith("fsm_plugins."):
+        if (
+            name in seen
+            or not isinstance(function, types.FunctionType)
+            or function.__module__.startswith("fsm_plugins.")
+        ):
             continue
         seen.add(name)
         tree = _tree(function)

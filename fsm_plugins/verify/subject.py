@@ -215,7 +215,9 @@ def _single(
     lacking = [problem for problem in problems if raw or problem.what.startswith("missing")]
     if lacking:
         told = "; ".join(map(str, lacking))
-        raise CannotVerify(f"{_called(factory)} needs other settings: {told}; give them with settings={{...}}, or --set")
+        raise CannotVerify(
+            f"{_called(factory)} needs other settings: {told}; give them with settings={{...}}, or --set"
+        )
     info = getattr(factory, "info", None)
     name = own.get("name") or (info.name if isinstance(info, PluginInfo) else _plain(_called(factory)))
     _check_messages(messages, ports)
@@ -241,9 +243,7 @@ def _application(file: str, messages: Mapping[str, Sequence[object]]) -> tuple[S
         wired = blueprint.plan.ports[spec.name]
         # An optional port that the application leaves open is open here.
         ports = tuple(port for port in ports_of(spec.factory) if wired.get(port.name) is not None)
-        capacities = {
-            port: blueprint.plan.channels[name].capacity for port, name in wired.items() if name is not None
-        }
+        capacities = {port: blueprint.plan.channels[name].capacity for port, name in wired.items() if name is not None}
         own = {port: given for port, given in messages.items() if port in wired}
         subjects.append(Subject(spec.name, spec, ports, f"{source}#{spec.name}", own, capacities))
     if not subjects:

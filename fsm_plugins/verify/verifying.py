@@ -58,7 +58,7 @@ def verify(
         messages: input port -> messages to feed it with. Without, they are made up from the type of the port.
         ignore: code or slug of a check -> why it may be broken. A class can have these as ``verify_ignore``.
         sometimes: names that a call of `sometimes` has to make true at least once, or else the report is inconclusive.
-        progress: called with the name of the plugin and the script before each run.
+        progress: called with the name of the plugin and the calls so far, as each run begins and before each call.
 
     Raises:
         CannotVerify: there is nothing to run. The text says why.
@@ -130,7 +130,9 @@ def replay(
             raise CannotVerify("the token does not say which plugin it is about; name it as well: module:Class")
     if settings is None and token is not None:
         if token.settings is None:
-            raise CannotVerify("the token does not hold the settings, because JSON cannot; give them with settings={...}")
+            raise CannotVerify(
+                "the token does not hold the settings, because JSON cannot; give them with settings={...}"
+            )
         settings = None if "#" in str(token.target) else token.settings
     begin = time.monotonic()
     (subject, *others) = subjects_of(target, settings, messages)
