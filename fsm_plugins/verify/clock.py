@@ -2,7 +2,7 @@
 
 While every task waits for a timer, the clock jumps to the next one. Sockets, threads and processes are real, and have
 no part in that: while one of them may yet report, the clock does not jump but runs, ``pace`` times as fast as a real
-one. What is found at such a pace is tried again at the pace of real time before it is told, see ``exploring``.
+one. What is found at such a pace is tried again at a calmer one before it is told, see ``exploring``.
 
 A plugin that polls without ever sleeping would stop a clock that only jumps. So each turn of the loop takes a
 millisecond once the loop has had nothing to wait for a few hundred times in a row.
@@ -16,6 +16,7 @@ import os
 import selectors
 import socket
 import stat
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, TypeVar
@@ -24,11 +25,12 @@ from fsm_plugins.verify.leaks import NOT_THE_PLUGIN, busy_threads, has_cleanup
 
 T = TypeVar("T")
 
-__all__ = ["PACE", "RunLoop", "Stuck"]
+__all__ = ["CALM", "PACE", "RunLoop", "Stuck"]
 
 PACE: Final = 50.0
 """Seconds of the clock in one real second, while something real is under way."""
-REAL: Final = 1.0
+CALM: Final = 5.0
+"""The same, for what was found and is tried again."""
 
 _BUSY_TURNS: Final = 300
 _PATIENCE: Final = 3.0  # real seconds; for what is real, when no timer is left
@@ -52,10 +54,13 @@ class _Selector(selectors.DefaultSelector):
         self.jobs = 0
         self.own: set[int] = set()
         self.met: set[str] = set()
-        self.threads: frozenset[int] = frozenset()
+        self.threads: frozenset[threading.Thread] = frozenset()
         self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        # In this order: a thread that ends after the look has been heard of by the time of the select.
+        idle = timeout is None or timeout > 0
+        outside = idle and not self.hurried and self._outside()
         ready = super().select(0)
         if timeout is not None and timeout <= 0:
             self._turns += 1
@@ -65,7 +70,7 @@ class _Selector(selectors.DefaultSelector):
         self._turns = 0
         if ready:
             return ready
-        if self.hurried or not self._outside():
+        if not outside:
             if timeout is None:
                 raise Stuck
             self.now += timeout
@@ -138,7 +143,7 @@ class RunLoop(asyncio.SelectorEventLoop):
         """Return the time of the clock, in seconds; it begins at 0."""
         return self._paced.now
 
-    def known_threads(self, threads: frozenset[int]) -> None:
+    def known_threads(self, threads: frozenset[threading.Thread]) -> None:
         """Tell which threads were there before."""
         self._paced.threads = threads
 

@@ -16,7 +16,7 @@ from typing import Final
 from attrs import Factory, define, evolve, field
 
 from fsm_plugins.lifecycle import FAIL, INIT, Lifecycle
-from fsm_plugins.verify.clock import PACE, REAL
+from fsm_plugins.verify.clock import CALM, PACE
 from fsm_plugins.verify.report import Coverage, Scope
 from fsm_plugins.verify.running import Invariant, Outcome, Trouble, lifecycle_of, run_script
 from fsm_plugins.verify.script import END, FAULTS, FEED, HEALTH, NEW, PAUSES, STALL, WORK, Call, Script
@@ -126,8 +126,8 @@ class Exploration:
         if known is not None and trouble.at >= known[0].at:
             return
         if known is None:
-            # With something real, a run depends on more than its script: what counts happens at the pace of real time.
-            second = self._run(outcome.script, REAL if outcome.met else PACE, again)
+            # With something real, a run depends on more than its script: what counts happens at a calm pace, too.
+            second = self._run(outcome.script, CALM if outcome.met else PACE, again)
             if not any(other.slug == trouble.slug and other.hook == trouble.hook for other in second.troubles):
                 if not outcome.met:
                     self.unsteady.append(f"{trouble.what}, but not when it was done again: {_text(outcome)}")

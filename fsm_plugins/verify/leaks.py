@@ -68,7 +68,7 @@ class Process:
     """What can be left behind, at one moment."""
 
     fds: Mapping[int, str]
-    threads: frozenset[int]
+    threads: frozenset[threading.Thread]
     children: frozenset[int]
     signals: tuple[object, ...]
     environ: Mapping[str, str]
@@ -79,7 +79,7 @@ class Process:
         """Look."""
         return cls(
             _open_fds(),
-            frozenset(thread.ident or 0 for thread in threading.enumerate()),
+            frozenset(threading.enumerate()),  # not their numbers, which are given to others later
             _children(),
             tuple(map(signal.getsignal, _SIGNALS)),
             dict(os.environ),
@@ -155,7 +155,7 @@ def _fd_leak(what: str) -> Leak:
 # Threads.
 
 
-def busy_threads(known: Iterable[int], *, watchers: bool = False) -> list[threading.Thread]:
+def busy_threads(known: Iterable[threading.Thread], *, watchers: bool = False) -> list[threading.Thread]:
     """Return the threads that are not ``known`` and do something.
 
     With ``watchers``, also those of asyncio that wait for the end of a child process.
@@ -163,7 +163,7 @@ def busy_threads(known: Iterable[int], *, watchers: bool = False) -> list[thread
     if threading.active_count() <= 1:
         return []
     known = frozenset(known)
-    others = [t for t in threading.enumerate() if t.ident not in known and (watchers or not _watches(t))]
+    others = [t for t in threading.enumerate() if t not in known and (watchers or not _watches(t))]
     if not others:
         return []
     frames = sys._current_frames()

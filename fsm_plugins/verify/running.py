@@ -168,6 +168,8 @@ def run_script(
             asyncio.set_event_loop(None)
             gc.collect()
             loop.close()
+            if run.troubles:
+                gc.collect()  # what only the loop still knew of
             before.restore()
             _empty(temporary)
             if collects:

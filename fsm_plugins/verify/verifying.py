@@ -14,7 +14,7 @@ from attrs import evolve
 
 from fsm_plugins.errors import DefinitionError
 from fsm_plugins.verify import sometime
-from fsm_plugins.verify.clock import REAL
+from fsm_plugins.verify.clock import CALM
 from fsm_plugins.verify.codes import CHECKS, find_check
 from fsm_plugins.verify.exploring import Budget, Exploration, OutOfTime
 from fsm_plugins.verify.report import Coverage, Finding, Report, Scope
@@ -141,7 +141,7 @@ def replay(
     with _quiet():
         outcome = run_script(subject, script, invariant=invariant, again=_has_fault(script))
         if outcome.met and outcome.troubles:
-            outcome = run_script(subject, script, invariant=invariant, again=_has_fault(script), pace=REAL)
+            outcome = run_script(subject, script, invariant=invariant, again=_has_fault(script), pace=CALM)
     findings = tuple(_finding(subject, trouble, outcome, "") for trouble in outcome.troubles)
     return Report(
         Scope(depth=max(1, len(script))),
