@@ -504,6 +504,8 @@ class _Run:
 
     def _failing(self, trigger: str, to_rest: bool, slug: str, what: str, expected: str) -> None:
         hook = f"on_{trigger}"
+        if any(trouble.hook == hook for trouble in self.troubles):
+            return  # a second stop that fails as the first one did says nothing new
         if to_rest and self.ran[trigger] and self.hurt:
             slug = "double-release" if slug == "hook-raises" else slug
             expected = "on_stop can be run again after it failed"
