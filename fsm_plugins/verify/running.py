@@ -831,7 +831,7 @@ class _Run:
             self.trouble("invariant-broken", f"{name} does not hold", name, f"{name} holds after every call")
 
 
-_SLOW: Final = frozenset({"leak-thread", "leak-fd", "leak-socket", "leak-process"})
+_SLOW: Final = frozenset({"leak-thread", "leak-process"})
 _VERB: Final = {
     "never-awaited": "never awaited",
     "unretrieved-exception": "never retrieved",

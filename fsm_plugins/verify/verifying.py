@@ -261,7 +261,7 @@ def _finding(subject: Subject, trouble: Trouble, outcome: Outcome | None, layer:
         token,
         subject.target,
         "{}" if in_file else _as_python(settings),
-        () if outcome is None else outcome.steps,
+        () if outcome is None else tuple(step for step in outcome.steps if step.dest is not None),
     )
 
 
