@@ -176,7 +176,9 @@ def test_pytest_verifies_a_package(directory: Path) -> None:
     package.mkdir(exist_ok=True)
     (package / "__init__.py").write_text("")
     body = PLUGINS.partition("class Exits")[0]
-    (package / "plugins.py").write_text(body + "\nclass Forgets(Leaky):\n    def __init__(self):\n        self.seconds = 1\n")
+    (package / "plugins.py").write_text(
+        body + "\nclass Forgets(Leaky):\n    def __init__(self):\n        self.seconds = 1\n"
+    )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(directory)])}
     plugin = ["-p", "fsm_plugins.verify.pytest_plugin"]
     from importlib.metadata import entry_points

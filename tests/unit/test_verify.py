@@ -268,7 +268,7 @@ def test_nonsense_is_refused() -> None:
         verify(Copier, messages={"x": []})
     for bad in ({"depth": 0}, {"faults": -1}, {"seconds": 0}, {"depth": True}):
         with pytest.raises(DefinitionError, match="of a scope"):
-            Scope(**bad)  # type: ignore[arg-type]
+            Scope(**bad)
     with pytest.raises(ValueError, match="replay token"):
         replay("nonsense", Clean)
     with pytest.raises(ValueError, match="is no call"):
