@@ -45,7 +45,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         _EXPLORING,
         "trouble.at >= known[0].at:\n            return\n        if known is None:",
         "trouble.at < known[0].at:\n            return\n        if known is None:",
-    ),  # noqa: E501
+    ),
     ("time that is up is not told", _EXPLORING, 'raise OutOfTime("out of time")', "return"),
     ("lost messages are not counted", _EXPLORING, "if lost > 0:", "if lost > 9:"),
     ("a filter loses messages", _EXPLORING, '"keeps": reference.keeps_all', '"keeps": True'),

@@ -1,4 +1,4 @@
-"""Deliberate breakages of the zoo: a look that misses something, a mistake repaired, a correct plugin that no longer is.
+"""Deliberate breakages of the zoo: a look that misses something, a mistake repaired, a correct plugin that is not.
 
 A mutant is a name, a file, the snippet to be replaced (which occurs there exactly once), and what replaces it.
 """
@@ -60,8 +60,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "generators are not looked for",
         _WALK,
-        "            self.dropped.append(self.rested)\n",
-        "",
+        '            found.add("leak-async-generator")\n',
+        "            pass\n",
     ),
     (
         "faults come one await late",
@@ -184,10 +184,10 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "            await asyncio.to_thread(self.children.pop().wait)\n",
     ),
     (
-        "a socket is closed by the success only",
+        "a server is forgotten and not closed",
         _NETWORKING,
-        ("        except BaseException:\n            bound.close()\n            raise\n"),
-        ("        finally:\n            pass\n"),
+        "            self._server.close()\n            self._server = None\n        while",
+        "            self._server = None\n        while",
     ),
     (
         "a directory is restored by the success only",
@@ -213,9 +213,9 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         ("            await self.sessions[-1].close()\n            self.sessions.pop()\n"),
     ),
     (
-        "what a task does is not awaited",
+        "a task is not kept",
         _STRUCTURED,
-        ("        for child in self.children:\n            child.cancel()\n"),
+        "            self.children.add(child)\n",
         "",
     ),
     (

@@ -223,7 +223,6 @@ class Walk:
         self.called: list[str] = []
         self.generators: list[object] = []
         self.unfinished: Plugin | None = None
-        self.dropped: list[bool] = []  # generators that were collected, and whether that was at rest
 
     @property
     def awaits(self) -> Mapping[str, int]:
@@ -237,18 +236,14 @@ class Walk:
     async def run(self, here: World) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._noticed)
-        first_iteration, finalizer = sys.get_asyncgen_hooks()
-        assert first_iteration is not None and finalizer is not None
-
-        def dropped(generator: Any) -> None:  # called only for those that were begun and never ended
-            self.dropped.append(self.rested)
-            finalizer(generator)
+        first_iteration = sys.get_asyncgen_hooks().firstiter
+        assert first_iteration is not None
 
         def begun(generator: Any) -> None:
-            self.generators.append(generator)
+            self.generators.append(generator)  # alive, so that nothing but the plugin ends it
             first_iteration(generator)
 
-        sys.set_asyncgen_hooks(begun, dropped)
+        sys.set_asyncgen_hooks(firstiter=begun)
         before, tasks = Look(), asyncio.all_tasks()
         plugin, ends = self.specimen.wire()
         for step in self.steps:
@@ -265,8 +260,6 @@ class Walk:
         if self.rested:
             self.found |= self._left(before, tasks)
             self._look_at(plugin, ends)
-            if self.dropped:
-                self.found.add("leak-async-generator")
             if any(here.temporary.iterdir()):
                 self.found.add("leak-temporary-file")
             await self._look_for_activity(plugin)
@@ -425,8 +418,6 @@ def observe(
             one.forget()
             here.collect()  # while there is a loop that can be told of it
             runner.run(asyncio.sleep(0))
-            if any(one.dropped):
-                one.found.add("leak-async-generator")
             found = frozenset(one.found | here.found)
             runner.run(one.clean_up())
         if one.rested:

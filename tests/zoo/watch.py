@@ -43,7 +43,6 @@ _WARNINGS: Final = {
     "unclosed <socket": "leak-socket",
     "unclosed file": "leak-fd",
     "Implicitly cleaning up": "leak-temporary-file",
-    "is still running": "leak-process",
 }
 
 

@@ -19,7 +19,7 @@ class EchoServer(Plugin):
     """A server on a free port. Connections are kept in a set, so that stop can close those that are open.
 
     The server is kept before it serves. ``start_server`` by itself listens, gives way once more, and then returns: who
-    is cancelled in between never gets to know the server (seen on CPython 3.11).
+    is cancelled in between never gets to know the server (seen on CPython 3.11 to 3.13).
     """
 
     info = PluginInfo("echo-server", "1.0.0", "Says what it is told", PluginType.DETECTOR)
