@@ -86,6 +86,17 @@ class Process:
             _directory(),
         )
 
+    def end_children(self) -> None:
+        """Kill the child processes that have been left, and wait until asyncio has taken note."""
+        left = _children() - self.children
+        for child in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        if left:
+            for thread in threading.enumerate():
+                if thread not in self.threads and _watches(thread):
+                    thread.join(1.0)
+
     def restore(self) -> None:
         """Put back the environment, the directory and the signal handlers, for the next run."""
         if os.environ != self.environ:

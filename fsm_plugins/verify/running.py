@@ -162,6 +162,8 @@ def run_script(
             except Stuck:
                 run.trouble("hook-hangs", "nothing can ever happen any more", run.current, "the call comes to an end")
             run.end()
+            if run.troubles:
+                before.end_children()
             _end_tasks(loop)
         finally:
             run.forget()
@@ -208,9 +210,10 @@ def _end_tasks(loop: RunLoop) -> None:
     """End what a faulty plugin left, so that the next run begins clean."""
     with contextlib.suppress(Stuck):
         for _ in range(3):
+            loop.run_until_complete(asyncio.sleep(0))
             tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
             if not tasks:
-                break
+                continue
             for task in tasks:
                 task.cancel()
             loop.run_until_complete(asyncio.wait(tasks, timeout=0.01))
