@@ -13,6 +13,9 @@ TESTS = [
 ]
 
 _RUNNING = "fsm_plugins/verify/running.py"
+_RUN_STATE = "fsm_plugins/verify/run_state.py"
+_JUDGING = "fsm_plugins/verify/judging.py"
+_AFTERMATH = "fsm_plugins/verify/aftermath.py"
 _EXPLORING = "fsm_plugins/verify/exploring.py"
 _OBSERVING = "fsm_plugins/verify/observing.py"
 _CLOCK = "fsm_plugins/verify/clock.py"
@@ -28,7 +31,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ("the fault happens one await later", _OBSERVING, "fault.at == len(run.awaits)", "fault.at == len(run.awaits) - 1"),
     ("a cancellation is not delivered", _OBSERVING, "task.cancel()", "pass"),
     ("the plugin is not stopped after a run", _RUNNING, "await self._come_to_rest()\n                    if", "if"),
-    ("tasks are not looked for", _RUNNING, "for task in self._tasks()]\n", "for task in ()]\n"),
+    ("tasks are not looked for", _AFTERMATH, "for task in self._tasks()]\n", "for task in ()]\n"),
     ("descriptors are not compared", _LEAKS, "if before.fds.get(fd) != what]", "if False]"),
     ("children are not compared", _LEAKS, "sorted(now.children - before.children)", "()"),
     ("the environment is not put back", _LEAKS, "if os.environ != self.environ:", "if False:"),
@@ -36,9 +39,9 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ("idle executor threads are leaks", _LEAKS, "return thread in executors._threads_queues and", "return False and"),
     ("every open generator is clean", _LEAKS, '== "PUSH_EXC_INFO"', '== "NOTHING"'),
     ("illegal calls are not tried", _RUNNING, "self.probed.add((str(state), trigger))", "break"),
-    ("illegal calls may change attributes", _RUNNING, "        elif changed:", "        elif False:"),
-    ("the invariant is not asked", _RUNNING, "if self.invariant is None or self.troubles:", "if True:"),
-    ("a hook that returns is never at fault", _RUNNING, 'run.outcome == "returned" and not to_rest', "False"),
+    ("illegal calls may change attributes", _JUDGING, "        elif changed:", "        elif False:"),
+    ("the invariant is not asked", _RUN_STATE, "if self.invariant is None or self.troubles:", "if True:"),
+    ("a hook that returns is never at fault", _JUDGING, 'run.outcome == "returned" and not to_rest', "False"),
     ("the second plugin is not tried", _EXPLORING, "(*tour, Call(NEW), *tour)", "tour"),
     (
         "a longer trace replaces a shorter one",
