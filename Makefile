@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: help demo test lint types layers tests wheel bench mutants diagrams test-render clean
+.PHONY: help demo test lint types layers tests wheel bench verify mutants diagrams test-render clean
 
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -38,6 +38,9 @@ wheel: .venv/dev ## build the wheel, and try it in an environment with nothing e
 
 bench: .venv/dev ## measure the core against what it is compared with
 	$(BIN)/python -m benchmarks
+
+verify: .venv/dev ## verify the example application within the scope of the command
+	$(BIN)/fsm-plugins verify examples/words/words.toml
 
 mutants: .venv/dev ## break the code in every listed way, and see the tests fail
 	$(BIN)/python -m tests.mutants --jobs $(JOBS)
