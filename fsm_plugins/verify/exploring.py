@@ -16,9 +16,10 @@ from typing import Final
 from attrs import Factory, define, evolve, field
 
 from fsm_plugins.lifecycle import FAIL, INIT, Lifecycle
+from fsm_plugins.verify.accounts import Ledger
 from fsm_plugins.verify.clock import CALM, PACE
 from fsm_plugins.verify.report import Coverage, Scope
-from fsm_plugins.verify.running import Invariant, Outcome, Trouble, lifecycle_of, run_script
+from fsm_plugins.verify.running import Done, Invariant, Outcome, Trouble, lifecycle_of, run_script
 from fsm_plugins.verify.script import END, FAULTS, FEED, HEALTH, NEW, PAUSES, STALL, WORK, Call, Script
 from fsm_plugins.verify.subject import Subject
 
@@ -138,7 +139,6 @@ class Exploration:
 
     def settle(self) -> None:
         """Run the shortest way to rest with two plugins: what the first leaves in the process may break the second."""
-        self.learn()
         self.run(())
         tour = tuple(Call(trigger) for trigger in _tour(self._table))
         outcome = self._run((*tour, Call(NEW), *tour), PACE, False)
@@ -153,6 +153,16 @@ class Exploration:
                 self.poisoned = True
             if self.poisoned:
                 self.troubles.setdefault(key, (trouble, outcome))
+
+    def not_again(self, why: str) -> None:
+        """Take note that the plugin could be made once, and not again."""
+        state = str(self._table.initial)
+        what, expected = f"the second plugin in the same process: {why}", "it can be made as often as one likes"
+        trouble = Trouble("second-run-fails", what, 1, "constructor", expected)
+        done = Done(Call(NEW), state, state, "a new plugin", ())
+        outcome = Outcome((Call(NEW),), (done,), state, (trouble,), (), frozenset(), frozenset(), 0.0, Ledger())
+        self.troubles[trouble.slug, trouble.hook] = (trouble, outcome)
+        self.poisoned = True
 
     def learn(self) -> None:
         """Find out which lifecycle the plugin has."""

@@ -180,6 +180,8 @@ class _Run(Aftermath):
                         break
                 else:
                     await self._probe()
+                if self.rig is None:
+                    return  # there is no plugin any more
                 self.state = str(self.plugin.state)
                 if self.plugin.state != self.plugin.lifecycle.initial:
                     await self._come_to_rest()
@@ -330,9 +332,14 @@ class _Run(Aftermath):
         await turns(1)
         self.ran.clear()
         self.hurt = False
-        self._begin()
-        self._note(call, source, None)
-        self.done[-1] = evolve(self.done[-1], text="a new plugin")
+        self.done.append(Done(call, source, source, "a new plugin", ()))
+        try:
+            self._begin()
+        except CannotVerify as error:
+            expected = "it can be made as often as one likes"
+            self.trouble("second-run-fails", f"the second plugin in the same process: {error}", "constructor", expected)
+            return False
+        self.done[-1] = evolve(self.done[-1], dest=str(self.plugin.state))
         return True
 
     def _worked(self, call: Call, source: str, error: BaseException | None) -> bool:

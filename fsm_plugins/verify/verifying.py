@@ -160,24 +160,29 @@ def _has_fault(script: Script) -> bool:
 # One plugin.
 
 
+_POISONED: Final = "what one plugin leaves behind makes the next one fail"
+
+
 def _verify_one(exploration: Exploration, layers: Sequence[str]) -> Report:
     subject, scope = exploration.subject, exploration.scope
     completed: list[str] = []
     incomplete: dict[str, str] = {}
     static: list[Trouble] = []
     try:
-        refused = _prepare(exploration, layers)
+        refused = _learn(exploration)
         if refused is not None:
             return Report(scope, (subject.name,), (refused,), completed=tuple(layers)[:1])
         if "L0" in layers:
             static = look_at(subject, exploration.lifecycle)
             completed.append("L0")
+        if {"L1", "L2"} & set(layers):
+            exploration.settle()
         for layer, go in (("L1", exploration.sequences), ("L2", exploration.faults)):
             if layer not in layers:
                 continue
             incomplete[layer] = "not begun"
             if exploration.poisoned:
-                incomplete[layer] = "what one plugin leaves behind makes the next one fail"
+                incomplete[layer] = _POISONED
                 continue
             incomplete[layer] = "interrupted"
             go()
@@ -187,16 +192,18 @@ def _verify_one(exploration: Exploration, layers: Sequence[str]) -> Report:
         incomplete = {layer: str(reason) for layer in layers if layer not in completed}
     except KeyboardInterrupt:
         incomplete = {layer: "interrupted" for layer in layers if layer not in completed}
+    except CannotVerify as error:
+        if exploration.lifecycle is None:
+            raise
+        exploration.not_again(str(error))
+        incomplete = {layer: _POISONED for layer in layers if layer not in completed}
     return _report(exploration, static, tuple(completed), incomplete)
 
 
-def _prepare(exploration: Exploration, layers: Sequence[str]) -> Finding | None:
+def _learn(exploration: Exploration) -> Finding | None:
     """Make the first plugin. Returns a finding if its definition is refused in a way that has a code."""
     try:
-        if {"L1", "L2"} & set(layers):
-            exploration.settle()
-        else:
-            exploration.learn()
+        exploration.learn()
     except CannotVerify as error:
         cause: BaseException | None = error
         while cause is not None:
