@@ -55,7 +55,6 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ("the clock jumps over threads", _CLOCK, "if self.jobs:", "if False:"),
     ("timers are not looked for", _CLOCK, "if not handle.cancelled() and code", "if handle.cancelled() and code"),
     ("hooks stay wrapped", _OBSERVING, "                delattr(cls, hook)", "                pass"),
-    ("every instance is watched", _OBSERVING, "if self is observer.plugin else bound()", ""),
     ("a misspelt hook is passed over", _STATIC, "            elif near:", "            elif False:"),
     ("time.sleep does not block", _STATIC, "    time.sleep: ", "    time.monotonic: "),
     ("unreachable states are passed over", _STATIC, "if state not in reached:", "if state is None:"),

@@ -339,6 +339,41 @@ def test_real_things_are_told_of() -> None:
     assert any("threads" in note for note in report.notes)
 
 
+def test_a_hook_that_returns_at_once_when_it_is_cancelled_is_found_out() -> None:
+    """The framework fails the plugin all the same, but the hook has told nobody."""
+
+    class Returns(Clean):
+        async def on_start(self) -> None:
+            try:
+                await asyncio.sleep(1)
+            except asyncio.CancelledError:
+                return
+
+    found = [finding for finding in verify(Returns, scope=SMALL).findings if finding.hook == "on_start"]
+    assert [finding.slug for finding in found] == ["cancellation-swallowed"]
+    assert "returned all the same" in found[0].summary
+
+
+def test_a_blocking_call_is_seen_without_running_anything() -> None:
+    """Also behind another name, and in a method that a hook hands to spawn; not in a function for a thread."""
+    from time import sleep as nap
+
+    class Blocks(Clean):
+        async def _work(self) -> None:
+            nap(0.001)  # noqa: ASYNC251
+
+    class Delegates(Clean):
+        async def _work(self) -> None:
+            def job() -> None:
+                nap(0.001)
+
+            await asyncio.to_thread(job)
+
+    (finding,) = verify(Blocks, layers=["L0"]).findings
+    assert finding.slug == "blocking-call" and "nap" in finding.summary and "test_verify.py" in finding.summary
+    verify(Delegates, layers=["L0"]).assert_holds()
+
+
 def test_a_plugin_that_can_be_made_once_is_found_out() -> None:
     """By the constructor of the second one; the token does the same again where nothing was made before."""
     made: list[Plugin] = []
