@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 SECONDS ?= 600
 
-.PHONY: help demo test lint types layers tests wheel bench soak mutants diagrams test-render test-system clean
+.PHONY: help demo test lint types layers tests wheel bench verify soak mutants diagrams test-render test-system clean
 
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -42,6 +42,9 @@ bench: .venv/dev ## measure the core against what it is compared with
 
 soak: .venv/dev  ## let 200 plugins crash at random for ten minutes (SECONDS=600), and see that nothing leaks
 	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
+
+verify: .venv/dev ## verify the example application within the scope of the command
+	$(BIN)/fsm-plugins verify examples/words/words.toml
 
 mutants: .venv/dev ## break the code in every listed way, and see the tests fail
 	$(BIN)/python -m tests.mutants --jobs $(JOBS)

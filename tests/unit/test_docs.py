@@ -20,6 +20,7 @@ PAGES = (
     "README.md",
     "docs/lifecycles.md",
     "docs/diagrams.md",
+    "docs/verification.md",
     "docs/supervision.md",
     "docs/observing.md",
     "docs/journal.md",
