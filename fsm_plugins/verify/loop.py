@@ -233,9 +233,9 @@ class ControlledLoop(asyncio.AbstractEventLoop):
 
     def _step(self, entry: _Ready) -> None:
         self._steps += 1
-        self.begun.add(entry.number)
         if self.on_step is not None:
             self.on_step(entry.number)
+        self.begun.add(entry.number)
         if entry.context is None:
             entry.callback()
         else:

@@ -38,7 +38,8 @@ from fsm_plugins.errors import (
     NotFound,
     StopFailed,
 )
-from fsm_plugins.lifecycle import FAIL, LIFECYCLE, Lifecycle, State, TransitionEvent
+from fsm_plugins.guard import Guard
+from fsm_plugins.lifecycle import FAIL, LIFECYCLE, STOP, Lifecycle, State, TransitionEvent
 from fsm_plugins.metadata import HealthStatus, PluginInfo
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.registry import PluginRegistry
@@ -49,6 +50,7 @@ from fsm_plugins.verify.model import SequentialModel as Model
 __all__ = ["Departure", "RegistryResult", "expected_states", "explore_registry", "quiet"]
 
 FAULTS: Final[tuple[Fault, ...]] = ("raise", "cancel", "hang")
+_SET: Final = ("register", "unregister")
 _BULK: Final = ("init_all", "start_all", "stop_all", "running", "health_check_all")
 
 
@@ -190,22 +192,33 @@ class _Field:
         self._class = _plugin_class(lifecycle)
         self._lifecycle = lifecycle
         self._events: list[Event] = []
-        self._registry = PluginRegistry(clock=lambda: 0.0)
-        self._guards = {}
         self._boom = _Boom("put into this state")
-        self._names: tuple[str, ...] | None = None
+        self._plugins: dict[str, Plugin] = {}
+        self._registry = self._fresh()
+        self._guards: list[Guard] = []
 
-    def put(self, entries: tuple[Entry, ...]) -> None:
-        """Put the registry into a state."""
-        if self._names != tuple([entry.name for entry in entries]):
-            self._registry = PluginRegistry(clock=lambda: 0.0)
+    def _fresh(self) -> PluginRegistry:
+        registry = PluginRegistry(clock=lambda: 0.0)
+        registry.subscribe(self._on_event)
+        return registry
+
+    def _plugin(self, name: str) -> Plugin:
+        """Return the plugin of that name, as a new one would be."""
+        plugin = self._plugins.get(name)
+        if plugin is None:
+            plugin = self._plugins[name] = self._class(self.script, name=name)
+        guard = plugin._guard
+        guard.state, guard.failure, guard.hub = guard.lifecycle.initial, None, None
+        return plugin
+
+    def put(self, entries: tuple[Entry, ...], *, same_names: bool) -> None:
+        """Put the registry into a state. ``same_names`` says that it has the plugins already."""
+        if not same_names:
+            self._registry = self._fresh()
             for name, _ in entries:
-                self._registry.register(self._class(self.script, name=name))
-            self._registry.subscribe(self._on_event)
-            self._guards = {plugin.info.name: plugin._guard for plugin in self._registry}
-            self._names = tuple(self._guards)
-        for name, state in entries:
-            guard = self._guards[name]
+                self._registry.register(self._plugin(name))
+            self._guards = [plugin._guard for plugin in self._registry]
+        for guard, (_, state) in zip(self._guards, entries, strict=True):
             guard.state = state
             guard.failure = self._boom if state in self._lifecycle.failures else None
         self._events.clear()
@@ -217,36 +230,32 @@ class _Field:
     async def make(self, call: Call) -> Prediction:
         """Make a call, and tell what it came to in the words of the model."""
         outcome = await self._outcome(call)
-        registry = self._registry
+        registry, boom = self._registry, self._boom
         entries, failed = [], []
         for plugin in registry:
             guard = plugin._guard
             entries.append(Entry(guard.info.name, guard.state))
-            if guard.failure is not None and guard.failure is not self._boom:
+            if guard.failure is not None and guard.failure is not boom:
                 failed.append((guard.info.name, _cause(guard.failure)))
-            self._check(
-                guard.flight is None and guard._health is None and not guard.workers and guard.hub is registry._hub,
-                f"a call of {guard.info.name} under way",
-            )
-        self._check(registry._walk is None, "a bulk call under way")
-        self._check(not registry._health_checks, "a bulk health check under way")
-        self._check([info.name for info in registry.list()] == [entry.name for entry in entries], "a different list()")
-        if call.name in ("register", "unregister"):
-            self._names = None  # what it is now is not what it was, so the next state is built anew
+            if guard.flight is not None or guard._health is not None or guard.workers:
+                raise _LeftBehind(f"a call of {guard.info.name} under way")
+            if guard.hub is not registry._hub:
+                raise _LeftBehind(f"{guard.info.name} registered, but not heard")
+        if registry._walk is not None:
+            raise _LeftBehind(f"{registry._walk.call} under way")
+        if registry._health_checks:
+            raise _LeftBehind("health_check_all under way")
         return Prediction(tuple(entries), outcome, tuple(self.script.hooks), tuple(self._events), tuple(failed))
-
-    def _check(self, holds: bool, left: str) -> None:
-        if not holds:
-            raise _LeftBehind(left)
 
     async def _outcome(self, call: Call) -> Outcome:
         registry, (name, plugin) = self._registry, call
         try:
             if name == "register":
-                registry.register(self._class(self.script, name=plugin))
+                registry.register(self._plugin(plugin) if plugin not in registry else self._class(self.script, name=plugin))
             elif name == "unregister":
                 unregistered = registry.unregister(plugin)
-                self._check(unregistered._guard.hub is None, "an unregistered plugin that is still heard")
+                if unregistered._guard.hub is not None:
+                    raise _LeftBehind(f"{plugin} unregistered, but still heard")
             elif not plugin:
                 if name == "running":
                     async with registry.running():
@@ -364,13 +373,14 @@ class _Explorer:
         todo: deque[tuple[Entry, ...]] = deque([()])
         while todo:
             entries = todo.popleft()
+            same_names = False
             if time.monotonic() > self.until:
                 return None, "the time is up"
             for call in self.calls_from(entries):
                 plans: list[tuple[Faults, int]] = [({}, 0)]
                 for faults, begin in plans:
                     expected = self.model.step(entries, call, faults)
-                    self.field.put(entries)
+                    self.field.put(entries, same_names=same_names)
                     self.field.script.faults = faults
                     self.edges += 1
                     try:
@@ -379,9 +389,10 @@ class _Explorer:
                         return self.departure(entries, call, faults, "nothing left behind", str(left)), ""
                     if got != expected:
                         return self.departure(entries, call, faults, *_differences(expected, got)), ""
-                    if len(faults) < self.faults and got.hooks:
+                    if len(faults) < self.faults and got.hooks and not _only_stops(call, got.hooks):
                         plans += self.more(faults, got.hooks, begin)
-                    after = self.canonical(got.entries)
+                    same_names = call.name not in _SET
+                    after = got.entries if same_names else self.canonical(got.entries)
                     if after not in self.parents:
                         self.parents[after] = entries, call, faults
                         todo.append(after)
@@ -410,6 +421,11 @@ class _Explorer:
         return Departure(tuple(reversed(steps)), expected, got)
 
 
+def _only_stops(call: Call, hooks: tuple[Hook, ...]) -> bool:
+    """Whether ``running`` was refused its start, so that it is ``stop_all``, whose faults are explored already."""
+    return call.name == "running" and hooks[0][1] == STOP
+
+
 def _name(index: int) -> str:
     return chr(ord("a") + index) if index < 26 else f"p{index}"
 
@@ -417,7 +433,7 @@ def _name(index: int) -> str:
 def _step(call: Call, faults: Mapping[Hook, str]) -> str:
     words = {"raise": "raises", "cancel": "is cancelled", "hang": "hangs"}
     broken = ", ".join(f"{plugin}.on_{trigger} {words[fault]}" for (plugin, trigger), fault in faults.items())
-    text = f"{call.name} {call.plugin}" if call.name in ("register", "unregister") else str(call)
+    text = f"{call.name} {call.plugin}" if call.name in _SET else str(call)
     return f"{text} [{broken}]" if broken else text
 
 

@@ -1,0 +1,522 @@
+"""What schedules are explored of: plugins, registries, and any other object with asynchronous methods.
+
+A subject knows which states there are and how to get there, which calls can be made, how to make them, and what has to
+be true of what came of them. One *session* is one object in one run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from attrs import Factory, define, field
+
+from fsm_plugins.errors import (
+    Abandoned,
+    DeadlineExceeded,
+    DefinitionError,
+    HookFailed,
+    InvalidState,
+    NotFound,
+    RegistryBusy,
+    StopFailed,
+)
+from fsm_plugins.lifecycle import FAIL, Lifecycle, State, TransitionEvent
+from fsm_plugins.metadata import HealthStatus
+from fsm_plugins.plugin import Plugin
+from fsm_plugins.registry import PluginHealth, PluginRegistry
+from fsm_plugins.verify.model import HEALTH, Call, Outcome
+from fsm_plugins.verify.overlap import CANCEL, Label, Overlap, Standing
+
+__all__ = ["Anything", "AnyCall", "Cell", "Plugins", "Session", "Subject", "Watchdog", "subject_of"]
+
+AnyCall: TypeAlias = str | Call | Callable[[Any], Awaitable[object]]
+"""A call to make: ``stop``, ``a.stop`` of plugin ``a``, ``stop_all``, the name of a method, or a function of the object."""
+
+_BULK: Final = ("init_all", "start_all", "stop_all", "health_check_all")
+
+
+class Watchdog(Exception):
+    """The cause with which a call of the exploration fails a plugin."""
+
+
+class Cell(NamedTuple):
+    """One thing to explore: calls that are made at the same time, in one state.
+
+    Attributes:
+        setup: the calls that lead to the state.
+        state: its name.
+        calls: the calls.
+    """
+
+    setup: tuple[Call, ...]
+    state: str
+    calls: tuple[Call, ...]
+
+    def __str__(self) -> str:
+        return f"{self.state}: {' | '.join(map(_label, self.calls))}"
+
+
+def _label(call: Call) -> str:
+    return f"cancel call {int(call.plugin) + 1}" if call.name == CANCEL else str(call)
+
+
+@define(eq=False)
+class Session(ABC):
+    """One object in one run, and what has happened to it.
+
+    Attributes:
+        cell: what is explored.
+        history: what has happened, see `fsm_plugins.verify.overlap`.
+        errors: what hooks or calls raised of their own, by the name of the type.
+        tasks: the tasks that make the calls.
+    """
+
+    cell: Cell
+    history: list[Label] = Factory(list)
+    errors: dict[str, BaseException] = Factory(dict)
+    tasks: list[asyncio.Task[None]] = Factory(list)
+    _under_way: set[int] = Factory(set)
+
+    @property
+    @abstractmethod
+    def subject(self) -> object:
+        """The object."""
+
+    @abstractmethod
+    async def setup(self) -> None:
+        """Bring the object to the state of the cell. Raises what goes wrong."""
+
+    @abstractmethod
+    async def make(self, i: int, call: Call) -> Outcome:
+        """Make a call, and say what came of it."""
+
+    async def call(self, i: int) -> None:
+        """Make the call number ``i`` of the cell, and note it."""
+        history, call = self.history, self.cell.calls[i]
+        history.append(("call", i))
+        if call.name == CANCEL:
+            target = int(call.plugin)
+            if target in self._under_way:
+                self.tasks[target].cancel()
+            history.append(("return", i, ("done",)))
+            return
+        self._under_way.add(i)
+        outcome = await self.make(i, call)
+        self._under_way.discard(i)
+        history.append(("return", i, outcome))
+
+    def listen(self) -> None:
+        """Keep what happens from now on."""
+
+    def watched(self) -> Iterable[object]:
+        """Return the objects whose attributes tell which steps have to do with each other."""
+        return (self.subject,)
+
+    async def finish(self) -> None:
+        """Let go of what the object holds."""
+
+    @abstractmethod
+    def result(self) -> tuple[object, ...]:
+        """Return what came of the run but for its order: the outcomes, and what can be seen of the object."""
+
+
+class Subject(ABC):
+    """What is explored.
+
+    Attributes:
+        functions: the calls that are functions, by the name they have in `Call`.
+    """
+
+    functions: Mapping[str, Callable[[Any], Awaitable[object]]]
+
+    @abstractmethod
+    def states(self) -> Iterator[tuple[str, tuple[Call, ...]]]:
+        """Return the states, each with the calls that lead there."""
+
+    @abstractmethod
+    def calls(self) -> Sequence[Call]:
+        """Return the calls that can be made."""
+
+    @abstractmethod
+    def session(self, cell: Cell) -> Session:
+        """Make a new object."""
+
+    @abstractmethod
+    def overlap(self, session: Session) -> Overlap | None:
+        """Return what is allowed, beginning with the present state, or None if only the object itself can tell."""
+
+    def cells(self, tasks: int) -> Iterator[Cell]:
+        """Return everything to explore with so many calls at a time, the simplest states first."""
+        calls = list(self.calls())
+        for state, setup in self.states():
+            for together in itertools.combinations_with_replacement(calls, tasks):
+                yield Cell(setup, state, together)
+            for together in itertools.combinations_with_replacement(calls, tasks - 1) if tasks > 1 else ():
+                if any(call.name in self.functions for call in together):
+                    continue  # what a cancelled function comes to has no order that would explain it
+                for i, call in enumerate(together):
+                    if i == 0 or together[i - 1] != call:
+                        yield Cell(setup, state, (*together, Call(CANCEL, str(i))))
+
+
+# Plugins and registries.
+
+
+@define(eq=False)
+class _PluginSession(Session):
+    registry: PluginRegistry = Factory(PluginRegistry)
+    own: object = None
+    functions: Mapping[str, Callable[[Any], Awaitable[object]]] = Factory(dict)
+    observe: Callable[[Any], object] | None = None
+    plugins: dict[str, Plugin] = Factory(dict)
+    deaf: Callable[[], None] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.plugins = {plugin.info.name: plugin for plugin in self.registry}
+
+    @property
+    def subject(self) -> object:
+        return self.own
+
+    async def setup(self) -> None:
+        for name, plugin in self.cell.setup:
+            if name == FAIL:
+                await self.plugins[plugin].fail(Watchdog("before"))
+            else:
+                await self.plugins[plugin].fire(name)
+
+    def watched(self) -> Iterable[object]:
+        return self.plugins.values()
+
+    def listen(self) -> None:
+        self.deaf = self.registry.subscribe(self._on_event)
+
+    def _on_event(self, event: TransitionEvent) -> None:
+        self.history.append(("event", event.plugin, event.trigger, event.source, event.dest))
+
+    async def make(self, i: int, call: Call) -> Outcome:
+        name, plugin = call
+        try:
+            if name in self.functions:
+                value = await self.functions[name](self.own)
+                return "returned", _simple(value)
+            if name == "unregister":
+                self.registry.unregister(plugin)
+            elif name == "health_check_all":
+                return "healths", tuple([_health(entry) for entry in await self.registry.health_check_all()])
+            elif not plugin:
+                await getattr(self.registry, name)()
+            elif name == FAIL:
+                await self.plugins[plugin].fail(Watchdog(str(i)))
+            elif name == HEALTH:
+                return "health", *_status(await self.plugins[plugin].health_check())
+            else:
+                await self.plugins[plugin].fire(name)
+        except BaseException as error:
+            return self._outcome(error)
+        return ("done",)
+
+    def _outcome(self, error: BaseException) -> Outcome:
+        match error:
+            case asyncio.CancelledError():
+                return ("cancelled",)
+            case InvalidState():
+                return "refused", error.current, error.expected, error.in_flight or ""
+            case DeadlineExceeded():
+                self.errors["DeadlineExceeded"] = error
+                return "late", error.name, error.trigger
+            case HookFailed():
+                return "failed", error.name, error.trigger, self.cause(error.__cause__)
+            case StopFailed():
+                for problem in error.exceptions:
+                    if isinstance(problem, HookFailed):
+                        self.cause(problem.__cause__ or problem)
+                return "stop failed", tuple([getattr(problem, "name", "?") for problem in error.exceptions])
+            case RegistryBusy():
+                return "busy", error.wanted, error.in_flight
+            case NotFound():
+                return "unknown", error.name
+            case Abandoned():
+                return "abandoned", error.name, State(error.state)
+            case _:
+                self.errors[type(error).__name__] = error
+                return "raised", type(error).__name__
+
+    def cause(self, error: BaseException | None) -> str:
+        """Name the cause of a failure in the words of `fsm_plugins.verify.overlap`."""
+        match error:
+            case None:
+                return ""
+            case Watchdog():
+                return f"watchdog {error}"
+            case Abandoned():
+                return "abandoned"
+            case asyncio.CancelledError():
+                return "hook"
+            case _:
+                self.errors[type(error).__name__] = error
+                return "hook"
+
+    def standing(self) -> tuple[Standing, ...]:
+        """Return where the plugins are."""
+        return tuple([Standing(p._guard.state, self.cause(p._guard.failure)) for p in self.plugins.values()])
+
+    async def finish(self) -> None:
+        self.history.append(("end", tuple([(state, cause) for state, cause, *_ in self.standing()])))
+        self.deaf()
+        registry = self.registry
+        if any(p.state != p.lifecycle.initial and p.state not in p.lifecycle.rest for p in registry):
+            try:
+                await registry.stop_all()
+            except Exception as error:
+                self._outcome(error)
+        left = [
+            p.info.name for p in registry if not (p.state == p.lifecycle.initial or p.state in p.lifecycle.rest)
+        ]
+        self.history.append(("stopped", tuple(left)))
+
+    def result(self) -> tuple[object, ...]:
+        outcomes = sorted([label[1:] for label in self.history if label[0] == "return"], key=str)
+        seen = None if self.observe is None else self.observe(self.own)
+        states = next((label for label in self.history if label[0] == "end"), None)
+        return tuple(outcomes), states, seen
+
+
+def _status(status: HealthStatus) -> tuple[str, str]:
+    known = status.is_degraded and (status.reason.startswith("not running: ") or status.reason.endswith(" is under way"))
+    return status.level, status.reason if known else ""
+
+
+def _health(entry: PluginHealth) -> tuple[object, ...]:
+    return (entry.name, entry.state, *_status(entry.status))
+
+
+class Plugins(Subject):
+    """A plugin, or a registry of plugins."""
+
+    def __init__(
+        self,
+        factory: Callable[[], Plugin | PluginRegistry],
+        calls: Sequence[AnyCall] | None = None,
+        *,
+        states: Sequence[str] | None = None,
+        observe: Callable[[Any], object] | None = None,
+        crashes: bool = True,
+    ) -> None:
+        self._factory = factory
+        self._observe = observe
+        self._crashes = crashes
+        self._only = states
+        registry, self._alone = self._registry(factory())
+        self._lifecycles: dict[str, Lifecycle] = {plugin.info.name: plugin.lifecycle for plugin in registry}
+        self.functions: dict[str, Callable[[Any], Awaitable[object]]] = {}
+        self._calls = self._default_calls() if calls is None else [self._call(call) for call in calls]
+
+    def _registry(self, made: Plugin | PluginRegistry) -> tuple[PluginRegistry, Plugin | None]:
+        if isinstance(made, PluginRegistry):
+            return made, None
+        registry = PluginRegistry(clock=lambda: 0.0)
+        registry.register(made)
+        return registry, made
+
+    def _default_calls(self) -> list[Call]:
+        calls = [] if self._alone is not None else [Call(name) for name in _BULK]
+        for name, lifecycle in self._lifecycles.items():
+            calls += [Call(trigger, name) for trigger in (*lifecycle.triggers, HEALTH)]
+            if self._alone is None:
+                calls.append(Call("unregister", name))
+        return calls
+
+    def _call(self, call: AnyCall) -> Call:
+        if callable(call) and not isinstance(call, Call):
+            name = getattr(call, "__qualname__", type(call).__name__).removesuffix("__call__").rstrip(".")
+            while name in self.functions and self.functions[name] is not call:
+                name += "'"
+            self.functions[name] = call
+            return Call(name)
+        if isinstance(call, str):
+            plugin, _, name = call.rpartition(".")
+            call = Call(name, plugin)
+        if not call.plugin and call.name not in _BULK and self._alone is not None:
+            call = Call(call.name, next(iter(self._lifecycles)))
+        lifecycle = self._lifecycles.get(call.plugin)
+        known = (*_BULK,) if lifecycle is None else (*lifecycle.triggers, HEALTH, "unregister")
+        if call.name not in known or (call.plugin and lifecycle is None):
+            raise DefinitionError(
+                f"there is no call {str(call)!r}; the calls are {', '.join(map(str, self._default_calls()))}, "
+                "or an async function of the object"
+            )
+        return call
+
+    def calls(self) -> Sequence[Call]:
+        return self._calls
+
+    def states(self) -> Iterator[tuple[str, tuple[Call, ...]]]:
+        each = {name: list(_ways(lifecycle).items()) for name, lifecycle in self._lifecycles.items()}
+        found = []
+        if len(each) > 2:  # too many for all: the plugins go together
+            shared = set.intersection(*({state for state, _ in ways} for ways in each.values()))
+            combinations: Iterator[tuple[tuple[State, tuple[str, ...]], ...]] = (
+                tuple((state, dict(ways)[state]) for ways in each.values()) for state in sorted(shared)
+            )
+        else:
+            combinations = itertools.product(*each.values())
+        for combination in combinations:
+            setup = [
+                Call(trigger, name)
+                for name, (_, way) in zip(self._lifecycles, combination, strict=True)
+                for trigger in way
+            ]
+            found.append(("+".join([state for state, _ in combination]) or "empty", tuple(setup)))
+        found.sort(key=lambda entry: len(entry[1]))
+        if self._only is not None:
+            found = [entry for entry in found if entry[0] in self._only]
+            if not found:
+                raise DefinitionError(f"there is no state {', '.join(map(repr, self._only))}")
+        yield from found
+
+    def session(self, cell: Cell) -> Session:
+        registry, alone = self._registry(self._factory())
+        return _PluginSession(
+            cell, registry=registry, own=alone or registry, functions=self.functions, observe=self._observe
+        )
+
+    def overlap(self, session: Session) -> Overlap | None:
+        if any(call.name in self.functions for call in session.cell.calls):
+            return None
+        session = cast("_PluginSession", session)
+        return Overlap(
+            tuple(self._lifecycles),
+            tuple(self._lifecycles.values()),
+            session.standing(),
+            session.cell.calls,
+            crashes=self._crashes,
+        )
+
+
+def _ways(lifecycle: Lifecycle) -> dict[State, tuple[str, ...]]:
+    """Return for each state the triggers that lead there: without ``fail`` where possible, else from where most is held."""
+    ways: dict[State, tuple[str, ...]] = {lifecycle.initial: ()}
+    for triggers in ([t for t in lifecycle.triggers if t != FAIL], lifecycle.triggers):
+        todo = sorted(ways, key=lambda state: len(ways[state]))
+        if len(triggers) == len(lifecycle.triggers):  # a plugin that fails holds most when it is running
+            todo.sort(key=lambda state: (state != State.RUNNING, -len(ways[state])))
+        for state in todo:
+            for trigger in triggers:
+                dest = lifecycle.dest(trigger, state)
+                if dest is not None and dest not in ways:
+                    ways[dest] = (*ways[state], trigger)
+                    todo.append(dest)
+    return ways
+
+
+# Any object.
+
+
+@define(eq=False)
+class _ObjectSession(Session):
+    own: object = None
+    functions: Mapping[str, Callable[[Any], Awaitable[object]]] = Factory(dict)
+    observe: Callable[[Any], object] | None = None
+
+    @property
+    def subject(self) -> object:
+        return self.own
+
+    async def setup(self) -> None:
+        for call in self.cell.setup:
+            await self.functions[call.name](self.own)
+
+    async def make(self, i: int, call: Call) -> Outcome:
+        try:
+            return "returned", _simple(await self.functions[call.name](self.own))
+        except asyncio.CancelledError:
+            return ("cancelled",)
+        except Exception as error:
+            return "raised", type(error).__name__
+
+    def result(self) -> tuple[object, ...]:
+        outcomes = sorted([label[1:] for label in self.history if label[0] == "return"], key=str)
+        return tuple(outcomes), None, (self.observe or _fields)(self.own)
+
+
+def _simple(value: object) -> object:
+    """Return a value that can be compared from run to run, or else the name of its type."""
+    if isinstance(value, tuple):
+        return tuple([_simple(part) for part in value])
+    return value if isinstance(value, str | bytes | int | float | None) else type(value).__name__
+
+
+def _fields(subject: object) -> object:
+    """Return what can be seen of an object: its public fields that have simple values."""
+    fields = getattr(subject, "__dict__", {})
+    return tuple(sorted([(n, _simple(v)) for n, v in fields.items() if not n.startswith("_")], key=str))
+
+
+class Anything(Subject):
+    """Any object; what its calls may come to is what they come to one after the other, in every order."""
+
+    def __init__(
+        self,
+        factory: Callable[[], object],
+        calls: Sequence[AnyCall] | None,
+        *,
+        observe: Callable[[Any], object] | None = None,
+    ) -> None:
+        if not calls:
+            raise DefinitionError("what to call at the same time is not known of this object: give calls=[...]")
+        self._factory = factory
+        self._observe = observe
+        self.functions = {}
+        names = []
+        for call in calls:
+            function = _method(str(call)) if isinstance(call, str | Call) else call
+            name = str(call) if isinstance(call, str | Call) else getattr(call, "__name__", "call")
+            while name in self.functions and self.functions[name] is not function:
+                name += "'"
+            self.functions[name] = function
+            names.append(name)
+        self._calls = [Call(name) for name in names]
+
+    def states(self) -> Iterator[tuple[str, tuple[Call, ...]]]:
+        yield "new", ()
+
+    def calls(self) -> Sequence[Call]:
+        return self._calls
+
+    def session(self, cell: Cell) -> Session:
+        return _ObjectSession(cell, own=self._factory(), functions=self.functions, observe=self._observe)
+
+    def overlap(self, session: Session) -> Overlap | None:
+        return None
+
+
+def _method(name: str) -> Callable[[Any], Awaitable[object]]:
+    def call(subject: Any) -> Awaitable[object]:
+        answer: Awaitable[object] = getattr(subject, name)()
+        return answer
+
+    return call
+
+
+def subject_of(
+    factory: Callable[[], object],
+    calls: Sequence[AnyCall] | None = None,
+    *,
+    states: Sequence[str] | None = None,
+    observe: Callable[[Any], object] | None = None,
+    crashes: bool = True,
+) -> Subject:
+    """Return what ``factory`` makes as a subject.
+
+    Raises:
+        DefinitionError: ``calls`` names a call that there is not, or none for an object that is no plugin.
+    """
+    if isinstance(factory(), Plugin | PluginRegistry):
+        made = cast("Callable[[], Plugin | PluginRegistry]", factory)
+        return Plugins(made, calls, states=states, observe=observe, crashes=crashes)
+    return Anything(factory, calls, observe=observe)
