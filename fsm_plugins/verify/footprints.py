@@ -24,7 +24,7 @@ __all__ = ["Footprints", "Watcher"]
 _ATOMS: Final = (str, bytes, int, float, complex, bool, type(None), frozenset, type)
 Place: TypeAlias = tuple[int, str]
 """An attribute: of which object, and its name."""
-_UNSEEN: Final = frozenset(dir(Plugin)) | {"_guard"}
+_OF_PLUGINS: Final = frozenset(dir(Plugin)) | {"_guard"}
 
 
 @define(eq=False)
@@ -126,15 +126,17 @@ class Watcher:
             self.footprints.touch((id(subject), name), write)
 
     def _watched(self, base: Any) -> type:
+        unseen = _OF_PLUGINS if issubclass(base, Plugin) else frozenset()
+
         def get(subject: object, name: str) -> object:
             value: object = base.__getattribute__(subject, name)
-            if name not in _UNSEEN and not name.startswith("__") and not callable(value):
+            if name not in unseen and not name.startswith("__") and not callable(value):
                 self._touch(subject, name, not isinstance(value, _ATOMS))
             return value
 
         def put(subject: object, name: str, value: object) -> None:
             base.__setattr__(subject, name, value)
-            if name not in _UNSEEN:
+            if name not in unseen:
                 self._touch(subject, name, True)
 
         names = {name: getattr(base, name) for name in ("__module__", "__qualname__", "__doc__")}

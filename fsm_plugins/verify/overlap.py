@@ -127,7 +127,7 @@ class Overlap:
         begin = _World(tuple(plugins), (_Progress(),) * len(self._calls), tuple(range(len(self._names))))
         self._nodes: list[frozenset[_World]] = []
         self._numbers: dict[frozenset[_World], int] = {}
-        self._next: dict[tuple[int, Label], int | None] = {}
+        self._edges: dict[int, dict[Label, tuple[list[_World], int | None]]] = {}
         self._begin = self._node(self._closure([begin]))
 
     # The automaton.
@@ -136,16 +136,28 @@ class Overlap:
         """Return where ``history`` leaves what is allowed, or None if it does not."""
         node = self._begin
         for at, label in enumerate(history):
-            key = node, label
-            if key not in self._next:
-                after = [world for before in self._nodes[node] for seen, world in self._visible(before) if seen == label]
-                self._next[key] = self._node(self._closure(after)) if after else None
-            following = self._next[key]
+            following = self._following(node, label)
             if following is None:
-                labels = {seen for before in self._nodes[node] for seen, _ in self._visible(before)}
-                return Refuted(at, tuple(sorted(labels, key=str)))
+                return Refuted(at, tuple(sorted(self._edges[node], key=str)))
             node = following
         return None
+
+    def _following(self, node: int, label: Label) -> int | None:
+        edges = self._edges.get(node)
+        if edges is None:
+            found: dict[Label, list[_World]] = {}
+            for before in self._nodes[node]:
+                for seen, world in self.steps(before):
+                    if seen is not None:
+                        found.setdefault(seen, []).append(world)
+            edges = self._edges[node] = {seen: (worlds, None) for seen, worlds in found.items()}
+        if label not in edges:
+            return None
+        worlds, following = edges[label]
+        if following is None:
+            following = self._node(self._closure(worlds))
+            edges[label] = worlds, following
+        return following
 
     def _node(self, worlds: frozenset[_World]) -> int:
         number = self._numbers.setdefault(worlds, len(self._nodes))
@@ -163,11 +175,6 @@ class Overlap:
                     seen.add(after)
                     todo.append(after)
         return frozenset(seen)
-
-    def _visible(self, world: _World) -> Iterator[tuple[Label, _World]]:
-        for label, after in self.steps(world):
-            if label is not None:
-                yield label, after
 
     def steps(self, world: _World) -> Iterator[_Step]:
         """Return every step that may come next."""
@@ -433,8 +440,9 @@ class Overlap:
 
 
 def _set(world: _World, i: int, **changes: object) -> _World:
-    progress = world.calls[i]._replace(**changes)  # type: ignore[arg-type]
-    return world._replace(calls=(*world.calls[:i], progress, *world.calls[i + 1 :]))
+    plugins, calls, registered, walk, checks = world
+    progress = calls[i]._replace(**changes)  # type: ignore[arg-type]
+    return _World(plugins, (*calls[:i], progress, *calls[i + 1 :]), registered, walk, checks)
 
 
 def _return(world: _World, i: int, *outcome: object) -> _World:
@@ -442,4 +450,5 @@ def _return(world: _World, i: int, *outcome: object) -> _World:
 
 
 def _plugin(world: _World, k: int, plugin: Standing) -> _World:
-    return world._replace(plugins=(*world.plugins[:k], plugin, *world.plugins[k + 1 :]))
+    plugins, calls, registered, walk, checks = world
+    return _World((*plugins[:k], plugin, *plugins[k + 1 :]), calls, registered, walk, checks)

@@ -79,7 +79,6 @@ class Bench:
 
     def run(self, choose: Choose, steps: list[str] | None = None) -> tuple[Session | None, ScheduleFinding | None]:
         """Make one run, and judge it."""
-        self.schedules += 1
         session = self.prepare()
         if session is None:
             return None, self.beyond_control()
@@ -92,6 +91,7 @@ class Bench:
         if self.watcher.footprints is not None:
             for watched in session.watched():
                 self.watcher.watch(watched)
+        self.schedules += 1
         base = len(loop.tasks)
         session.tasks = tasks = [loop.create_task(session.call(i)) for i in range(len(self.cell.calls))]
         for i, twin in self._twins:
@@ -106,9 +106,9 @@ class Bench:
         finding = self.beyond_control() if loop.met else None
         if finding is None and ending == "done":
             broken = None if self.invariant is None else self.check_invariant(session, self.invariant)
-            last = loop.create_task(session.finish())
-            if loop.drive([last], limit=STEPS) != "done":
-                session.history.append(("stopped", "never"))
+            last = session.finish()
+            if last is not None and loop.drive([loop.create_task(last)], limit=STEPS) != "done":
+                session.history.append(("stopped", "stop_all did not end"))
             finding = self.judge(session) or broken
         elif finding is None and ending == "stalled":
             finding = self.stalled(session)
@@ -127,7 +127,9 @@ class Bench:
             for i in order:
                 if self.cell.calls[i].name != CANCEL:
                     self.loop.drive([self.loop.create_task(session.call(i))], limit=STEPS)
-            self.loop.drive([self.loop.create_task(session.finish())], limit=STEPS)
+            last = session.finish()
+            if last is not None:
+                self.loop.drive([self.loop.create_task(last)], limit=STEPS)
             alone.add(session.result())
             self._errors |= session.errors.keys()
             self.loop.settle()
@@ -170,7 +172,10 @@ class Bench:
         return finding
 
     def explain(self, overlap: Overlap, history: tuple[Label, ...]) -> ScheduleFinding | None:
-        *rules, (_, left) = history
+        left: object = ()
+        rules = history
+        if history[-1][0] == "stopped":
+            *rules, (_, left) = history
         refuted = overlap.check(rules)
         if refuted is not None:
             expected = " or ".join([self.words(label) for label in refuted.expected]) or "nothing more"

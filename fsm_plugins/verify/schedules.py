@@ -64,9 +64,7 @@ class _Search:
         """Search the cell; returns whether every schedule was run. ``found`` is the finding, if there is one."""
         bench = self.bench
         try:
-            if not self.guided():
-                return False
-            complete = depth_first(self.once, bound=self.preemptions, most=EACH)
+            complete = depth_first(self.first, bound=self.preemptions, most=EACH)
             if not complete and self.found is None and self.preemptions is None:
                 for bound in itertools.count():
                     before = bench.schedules
@@ -91,39 +89,40 @@ class _Search:
             return False
         return session is not None
 
-    def guided(self) -> bool:
-        """Run the ordinary schedule, and those that the footprints suggest; returns whether to go on."""
-        bench = self.bench
-        todo: deque[tuple[int, ...]] = deque([()])
-        seen: set[tuple[int, ...]] = {()}
-        runs: set[tuple[int, ...]] = set()
+    def first(self, choose: Choose) -> bool:
+        """Make a run; after the very first one, make those as well that its footprints suggest."""
+        if self.bench.schedules:
+            return self.once(choose)
+        footprints = self.bench.watcher.footprints = Footprints()
+        return self.once(choose) and self.guided(footprints)
+
+    def guided(self, footprints: Footprints) -> bool:
+        """Make the runs that footprints suggest, and those that the footprints of these suggest, and so on."""
+        seen: set[tuple[int, ...]] = set()
+        todo: deque[tuple[int, ...]] = deque()
         for _ in range(GUIDED):
+            for script in footprints.others():
+                if script not in seen:
+                    seen.add(script)
+                    todo.append(script)
             if not todo:
                 break
-            footprints = bench.watcher.footprints = Footprints()
-            script = todo.popleft()
-            taken_back = False
-
-            def choose(options: list[int], script: tuple[int, ...] = script) -> int:
-                nonlocal taken_back
-                at = len(footprints.steps)
-                if at < len(script):
-                    if script[at] in options:
-                        return script[at]
-                    taken_back = True
-                return options[0]
-
-            if not self.once(choose):
+            footprints = self.bench.watcher.footprints = Footprints()
+            if not self.once(_Scripted(todo.popleft(), footprints)):
                 return False
-            run = tuple([step.number for step in footprints.steps])
-            if run in runs:
-                continue
-            runs.add(run)
-            for other in footprints.others():
-                if other not in seen:
-                    seen.add(other)
-                    todo.append(other)
         return True
+
+
+class _Scripted:
+    """Chooses the tasks of a script, step by step, and then the ordinary ones."""
+
+    def __init__(self, script: tuple[int, ...], footprints: Footprints) -> None:
+        self._script = script
+        self._steps = footprints.steps
+
+    def __call__(self, options: list[int]) -> int:
+        at = len(self._steps)
+        return self._script[at] if at < len(self._script) and self._script[at] in options else options[0]
 
 
 class _Keeping:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from attrs import Factory, define, field
@@ -116,8 +116,9 @@ class Session(ABC):
         """Return the objects whose attributes tell which steps have to do with each other."""
         return (self.subject,)
 
-    async def finish(self) -> None:
-        """Let go of what the object holds."""
+    def finish(self) -> Coroutine[object, object, None] | None:
+        """Return what has to be done for the object to let go of what it holds, if there is something."""
+        return None
 
     @abstractmethod
     def result(self) -> tuple[object, ...]:
@@ -265,19 +266,22 @@ class _PluginSession(Session):
         """Return where the plugins are."""
         return tuple([Standing(p._guard.state, self.cause(p._guard.failure)) for p in self.plugins.values()])
 
-    async def finish(self) -> None:
+    def finish(self) -> Coroutine[object, object, None] | None:
         self.history.append(("end", tuple([(state, cause) for state, cause, *_ in self.standing()])))
         self.deaf()
-        registry = self.registry
-        if any(p.state != p.lifecycle.initial and p.state not in p.lifecycle.rest for p in registry):
-            try:
-                await registry.stop_all()
-            except Exception as error:
-                self._outcome(error)
-        left = [
-            p.info.name for p in registry if not (p.state == p.lifecycle.initial or p.state in p.lifecycle.rest)
-        ]
-        self.history.append(("stopped", tuple(left)))
+        return self._stop() if self._left() else None
+
+    async def _stop(self) -> None:
+        try:
+            await self.registry.stop_all()
+        except Exception as error:
+            self._outcome(error)
+        self.history.append(("stopped", tuple(self._left())))
+
+    def _left(self) -> list[str]:
+        """Return the names of the plugins that are not at rest."""
+        guards = [plugin._guard for plugin in self.registry]
+        return [g.info.name for g in guards if g.state != g.lifecycle.initial and g.state not in g.lifecycle.rest]
 
     def result(self) -> tuple[object, ...]:
         outcomes = sorted([label[1:] for label in self.history if label[0] == "return"], key=str)
