@@ -22,7 +22,11 @@ __all__ = ["to_promela", "to_tla"]
 _WALKS: Final = (INIT, START)
 
 
-def _check(plugins: int) -> None:
+def _check(lifecycle: Lifecycle, plugins: int) -> None:
+    words = [_word(word) for words in (lifecycle.states, lifecycle.triggers) for word in words]
+    for state in lifecycle.states:
+        if words.count(_word(state)) > 1 or not _word(state).isascii():
+            raise DefinitionError(f"state {str(state)!r} cannot be told from others in Promela and TLA+; rename it")
     if not 1 <= plugins <= 200:
         raise DefinitionError(f"a registry is written down for 1 to 200 plugins, not {plugins}")
 
@@ -48,12 +52,12 @@ def to_promela(lifecycle: Lifecycle = LIFECYCLE, *, plugins: int = 3, symmetric:
         symmetric: whether plugins have no names.
 
     Raises:
-        DefinitionError: ``plugins`` is not between 1 and 200.
+        DefinitionError: ``plugins`` is not between 1 and 200, or two states would have the same name there.
 
     >>> print(to_promela(plugins=2).splitlines()[0])
     /* A registry of at most 2 plugins. Made from the transition table; do not edit. */
     """
-    _check(plugins)
+    _check(lifecycle, plugins)
     lines = [
         f"/* A registry of at most {plugins} plugins. Made from the transition table; do not edit. */",
         f"#define N {plugins}",
@@ -206,7 +210,7 @@ def to_tla(lifecycle: Lifecycle = LIFECYCLE, *, plugins: int = 3, module: str = 
     >>> print(to_tla(plugins=2).splitlines()[0])
     ---- MODULE Registry ----
     """
-    _check(plugins)
+    _check(lifecycle, plugins)
     if not re.fullmatch(r"[A-Za-z]\w*", module):
         raise DefinitionError(f"a TLA+ module is named by a letter and letters, digits or underscores, not {module!r}")
     arcs = ", ".join([f'<<"{arc.trigger}", "{arc.source}", "{arc.dest}">>' for arc in lifecycle.arcs])

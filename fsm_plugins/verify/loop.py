@@ -192,18 +192,22 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             self._step(entry)
 
     def settle(self, limit: int = 10_000) -> bool:
-        """Cancel every task that is not done, and run until all are; returns whether they are."""
+        """Cancel every task that is not done, and run what is ready until all are; returns whether they are."""
         for _ in range(3):
             left = [task for task in self.tasks if not task.done()]
-            if not left:
-                return True
             for task in left:
                 task.cancel()
             self.drive(left, limit=limit)
+            for _ in range(limit):  # those that are done may have callbacks yet
+                if not self._ready:
+                    break
+                self._step(self._ready.pop(0))
+            if all(task.done() for task in self.tasks):
+                return True
         for task in self.tasks:
             if not task.done():
                 vars(task)["_log_destroy_pending"] = False
-        return all(task.done() for task in self.tasks)
+        return False
 
     def _choose(self, choose: Choose) -> _Ready:
         ready = self._ready

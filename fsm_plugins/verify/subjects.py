@@ -106,6 +106,8 @@ class Session(ABC):
             return
         self._under_way.add(i)
         outcome = await self.make(i, call)
+        if outcome == ("cancelled",) and Call(CANCEL, str(i)) not in self.cell.calls:
+            self.errors["CancelledError"] = asyncio.CancelledError("that nobody asked for")
         self._under_way.discard(i)
         history.append(("return", i, outcome))
 
@@ -276,7 +278,8 @@ class _PluginSession(Session):
             await self.registry.stop_all()
         except Exception as error:
             self._outcome(error)
-        self.history.append(("stopped", tuple(self._left())))
+        for name in self._left():
+            self.errors[f"{name} does not come to rest"] = RuntimeError("stop_all was called afterwards")
 
     def _left(self) -> list[str]:
         """Return the names of the plugins that are not at rest."""
