@@ -44,7 +44,8 @@ __all__ = [
 HEALTH: Final = "health_check"
 
 Fault: TypeAlias = Literal["raise", "cancel", "hang"]
-"""How a hook breaks: it raises, the caller is cancelled while it waits, or it waits past its deadline."""
+"""How a hook breaks: it raises, the caller is cancelled while it waits, or it waits past its deadline
+and returns when it is told that it is late."""
 
 Outcome: TypeAlias = tuple[object, ...]
 Hook: TypeAlias = tuple[str, str]

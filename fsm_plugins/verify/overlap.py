@@ -33,7 +33,8 @@ ANY_HEALTH: Final = ("healthy", "degraded", "unhealthy")
 
 Label: TypeAlias = tuple[object, ...]
 """An entry of a history: ``("call", i)``, ``("event", plugin, trigger, source, dest)``, ``("return", i, outcome)``,
-``("end", ((state, cause), ...))``. A cause is ``""`` for none, ``hook``, ``watchdog i`` or ``abandoned``."""
+``("end", ((state, cause, works), ...))``. A cause is ``""`` for none, ``hook``, ``watchdog i`` or ``abandoned``; ``works``
+is ``at work`` where a worker goes on that should have been ended."""
 History: TypeAlias = tuple[Label, ...]
 
 _NOBODY: Final = -1
@@ -189,11 +190,16 @@ class Overlap:
                 case "over":
                     pass
                 case _:
-                    yield from self._go_on(i, progress, world)
+                    for label, after in self._go_on(i, progress, world):
+                        done = after.calls[i]
+                        if label is None and done.at == "returning":  # nothing comes between the end and the return
+                            yield ("return", i, done.outcome), _set(after, i, at="over")
+                        else:
+                            yield label, after
         if self._crashes:
             yield from self._crash(world)
         if all(progress.at in ("over", "idle") for progress in world.calls):
-            yield ("end", tuple([(plugin.state, plugin.cause) for plugin in world.plugins])), world
+            yield ("end", tuple([(plugin.state, plugin.cause, "") for plugin in world.plugins])), world
 
     def _begin_call(self, i: int, world: _World) -> Iterator[_Step]:
         name, plugin = self._calls[i]
@@ -229,7 +235,7 @@ class Overlap:
                 yield from self._begin_call(i, world)
             case "in hook":
                 yield from self._end_hook(i, progress.plugin, world)
-            case "waiting to fail" | "asking" | "asking all" | "joined" if pending:
+            case "waiting to fail" | "asking" | "answered" | "asking all" | "joined" if pending:
                 checks = world.checks - (progress.at == "asking all")
                 yield None, _return(world._replace(checks=checks), i, "cancelled")
             case "waiting to fail":
@@ -241,7 +247,9 @@ class Overlap:
                         yield from self._fail(i, progress.plugin, world)
             case "asking":
                 for answer in self._answers(progress.plugin, world):
-                    yield None, _return(world, i, "health", *answer)
+                    yield None, _set(world, i, at="answered", noted=answer)
+            case "answered":  # by somebody else's question, it may be, who was told earlier
+                yield None, _return(world, i, "health", *progress.noted)
             case "asking all":
                 yield from self._ask_all(i, progress, world)
             case "ending a start":

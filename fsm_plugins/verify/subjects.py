@@ -24,10 +24,11 @@ from fsm_plugins.errors import (
     RegistryBusy,
     StopFailed,
 )
+from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import FAIL, Lifecycle, State, TransitionEvent
 from fsm_plugins.metadata import HealthStatus
 from fsm_plugins.plugin import Plugin
-from fsm_plugins.registry import PluginHealth, PluginRegistry
+from fsm_plugins.registry import PluginRegistry
 from fsm_plugins.verify.model import HEALTH, Call, Outcome
 from fsm_plugins.verify.overlap import CANCEL, Label, Overlap, Standing
 
@@ -210,13 +211,14 @@ class _PluginSession(Session):
             if name == "unregister":
                 self.registry.unregister(plugin)
             elif name == "health_check_all":
-                return "healths", tuple([_health(entry) for entry in await self.registry.health_check_all()])
+                healths = await self.registry.health_check_all()
+                return "healths", tuple([(h.name, h.state, *self._status(h.name, h.status)) for h in healths])
             elif not plugin:
                 await getattr(self.registry, name)()
             elif name == FAIL:
                 await self.plugins[plugin].fail(Watchdog(str(i)))
             elif name == HEALTH:
-                return "health", *_status(await self.plugins[plugin].health_check())
+                return "health", *self._status(plugin, await self.plugins[plugin].health_check())
             else:
                 await self.plugins[plugin].fire(name)
         except BaseException as error:
@@ -249,6 +251,17 @@ class _PluginSession(Session):
                 self.errors[type(error).__name__] = error
                 return "raised", type(error).__name__
 
+    def _status(self, name: str, status: HealthStatus) -> tuple[str, str]:
+        """Say how a plugin is: the level, and the reason where the framework gives it."""
+        failure = self.plugins[name].failure
+        if status.is_degraded and (
+            status.reason.startswith("not running: ") or status.reason.endswith(" is under way")
+        ):
+            return status.level, status.reason
+        if not status.is_healthy and not (failure is not None and status.reason == describe(failure)):
+            self.errors[f"health {status.level}"] = RuntimeError(status.reason)
+        return status.level, ""
+
     def cause(self, error: BaseException | None) -> str:
         """Name the cause of a failure in the words of `fsm_plugins.verify.overlap`."""
         match error:
@@ -269,7 +282,9 @@ class _PluginSession(Session):
         return tuple([Standing(p._guard.state, self.cause(p._guard.failure)) for p in self.plugins.values()])
 
     def finish(self) -> Coroutine[object, object, None] | None:
-        self.history.append(("end", tuple([(state, cause) for state, cause, *_ in self.standing()])))
+        works = [_works(plugin) for plugin in self.plugins.values()]
+        end = [(standing.state, standing.cause, work) for standing, work in zip(self.standing(), works, strict=True)]
+        self.history.append(("end", tuple(end)))
         self.deaf()
         return self._stop() if self._left() else None
 
@@ -293,13 +308,11 @@ class _PluginSession(Session):
         return tuple(outcomes), states, seen
 
 
-def _status(status: HealthStatus) -> tuple[str, str]:
-    known = status.is_degraded and (status.reason.startswith("not running: ") or status.reason.endswith(" is under way"))
-    return status.level, status.reason if known else ""
-
-
-def _health(entry: PluginHealth) -> tuple[object, ...]:
-    return (entry.name, entry.state, *_status(entry.status))
+def _works(plugin: Plugin) -> str:
+    """Say whether a worker goes on although the plugin is in a state in which none does."""
+    guard, lifecycle = plugin._guard, plugin.lifecycle
+    idle = guard.state == lifecycle.initial or guard.state in lifecycle.rest or guard.state in lifecycle.failures
+    return "at work" if idle and any(not worker.task.cancelling() for worker in guard.workers) else ""
 
 
 class Plugins(Subject):

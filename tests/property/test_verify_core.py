@@ -6,11 +6,12 @@ The table is the one of the tests' own model, so that a change of the shipped ta
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 import pytest
 
-from fsm_plugins import LIFECYCLE, RESTARTABLE, HealthStatus, Lifecycle, Plugin, PluginInfo, PluginRegistry
+from fsm_plugins import LIFECYCLE, RESTARTABLE, Deadlines, HealthStatus, Lifecycle, Plugin, PluginInfo, PluginRegistry
 from fsm_plugins.verify.registry_space import expected_states, explore_registry
 from fsm_plugins.verify.schedules import explore_schedules
 from tests.property.model import TABLE
@@ -90,6 +91,26 @@ class Working(Counting):
 
     async def pump(self) -> None:
         await asyncio.Event().wait()
+
+
+class Hanging(Counting):
+    """Is told to end, or never ends."""
+
+    deadlines = Deadlines(start=math.inf, stop=math.inf)
+
+    async def on_start(self) -> None:
+        await asyncio.Event().wait()
+
+    async def on_stop(self) -> None:
+        if self.state == "running":
+            await asyncio.Event().wait()
+
+
+class HangingStop(Hanging):
+    """Hangs in its stop only, so that it gets to run."""
+
+    async def on_start(self) -> None:
+        await self.work()
 
 
 class Again(Counting):
@@ -198,6 +219,32 @@ def test_every_schedule_of_three_bulk_calls() -> None:
         states=["created+created", "initialized+initialized"],
         crashes=False,
     )
+    assert result.holds, result
+
+
+@pytest.mark.parametrize("call", ["a.fail", "stop_all"])
+def test_a_hook_that_never_ends_is_interrupted(call: str) -> None:
+    """There is no deadline that could end it, so nothing would ever happen if it were not told to end."""
+
+    result = explore_schedules(registry(Hanging), ["a.start", call], tasks=None, states=["initialized"], crashes=False)
+    assert result.holds, result
+
+
+def test_a_hook_that_never_ends_is_interrupted_before_it_has_begun() -> None:
+    """While a stop waits for the end of a health check, it can be told to fail already."""
+    result = explore_schedules(
+        HangingStop, ["health_check", "stop", "fail"], tasks=None, states=["running"], crashes=False
+    )
+    assert result.holds, result
+
+
+def test_stop_all_waits_for_a_call_and_is_cancelled_meanwhile() -> None:
+    """It goes on, and tells of the cancellation when all is done."""
+    result = explore_schedules(
+        registry(Counting), ["a.start", "stop_all"], tasks=3, states=["initialized"], crashes=False
+    )
+    assert result.holds, result
+    result = explore_schedules(registry(Timed), ["a.stop", "stop_all"], tasks=3, states=["running"], crashes=False)
     assert result.holds, result
 
 
