@@ -29,7 +29,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Seque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
-__all__ = ["CALLBACK", "ControlledLoop", "ControlledTask", "Ending", "Uncontrolled"]
+__all__ = ["CALLBACK", "STEPS_OF_TASKS", "Choose", "ControlledLoop", "ControlledTask", "Ending", "Uncontrolled"]
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ CALLBACK: Final = 0
 
 # The callbacks by which asyncio.Task is stepped and woken, by the name they have in the implementations in C (where
 # the one for a step has no name) and in Python. Other methods of a task, such as cancel, are plain callbacks.
-_STEPS: Final = frozenset({"", "task_wakeup", "wakeup", "__step", "__wakeup", "__step_run_and_handle_result"})
+STEPS_OF_TASKS: Final = frozenset({"", "task_wakeup", "wakeup", "__step", "__wakeup", "__step_run_and_handle_result"})
 
 Ending: TypeAlias = Literal["done", "stalled", "cut"]
 """How a run ended: all is done; nothing can ever happen any more; or it took more steps than it may."""
@@ -58,7 +58,7 @@ class Uncontrolled(RuntimeError):
         self.what = what
 
     def __str__(self) -> str:
-        return f"loop.{self.call} ({self.what}) cannot be controlled; explore it in real-loop mode"
+        return f"loop.{self.call} ({self.what}) cannot be controlled; try sample_schedules, which uses a real event loop"
 
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None) -> Any:
         task = getattr(callback, "__self__", None)
-        if isinstance(task, ControlledTask) and getattr(callback, "__name__", "") in _STEPS:
+        if isinstance(task, ControlledTask) and getattr(callback, "__name__", "") in STEPS_OF_TASKS:
             if self.on_ready is not None:
                 self.on_ready(task.number)
             self._ready.append(

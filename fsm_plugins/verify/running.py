@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -39,7 +40,7 @@ class Bench:
     watcher: Watcher
     invariant: Callable[[Any], object] | None
     schedules: int = 0
-    cut: bool = False
+    cut: int = 0
     longest: int = 0
     unreached: str = ""
     _overlap: Overlap | None = None
@@ -101,8 +102,13 @@ class Bench:
         footprints = self.watcher.footprints
         if footprints is not None:
             loop.on_step, loop.on_ready = footprints.begin, footprints.ready
-        ending = loop.drive(tasks, choose, STEPS)
-        self.watcher.footprints = loop.on_step = loop.on_ready = None
+        try:
+            ending = loop.drive(tasks, choose, STEPS)
+        except BaseException:
+            loop.settle()
+            raise
+        finally:
+            self.watcher.footprints = loop.on_step = loop.on_ready = None
         finding = self.beyond_control() if loop.met else None
         if finding is None and ending == "done":
             broken = None if self.invariant is None else self.check_invariant(session, self.invariant)
@@ -113,20 +119,19 @@ class Bench:
         elif finding is None and ending == "stalled":
             finding = self.stalled(session)
         elif finding is None:
-            self.cut = True
+            self.cut += 1
         loop.settle()
         return session, finding
 
     def one_after_the_other(self) -> None:
         """Make the calls of the cell one after the other in every order, and keep what they come to."""
         alone: set[tuple[object, ...]] = set()
-        for order in itertools.permutations(range(len(self.cell.calls))):
+        for order in self.orders():
             session = self.prepare()
             if session is None:
                 break
             for i in order:
-                if self.cell.calls[i].name != CANCEL:
-                    self.loop.drive([self.loop.create_task(session.call(i))], limit=STEPS)
+                self.loop.drive([self.loop.create_task(session.call(i))], limit=STEPS)
             last = session.finish()
             if last is not None:
                 self.loop.drive([self.loop.create_task(last)], limit=STEPS)
@@ -134,6 +139,11 @@ class Bench:
             self._errors |= session.errors.keys()
             self.loop.settle()
         self._alone = alone
+
+    def orders(self) -> list[tuple[int, ...]]:
+        """Return every order of the calls of the cell; there is nothing to cancel where they do not overlap."""
+        calls = self.cell.calls
+        return list(itertools.permutations([i for i in range(len(calls)) if calls[i].name != CANCEL]))
 
     # Judgement.
 
@@ -195,14 +205,14 @@ class Bench:
         for name, error in session.errors.items():
             if name not in self._errors:
                 kind: Kind = "deadlock" if name == "DeadlineExceeded" else "race"
-                return self.finding(kind, "what the calls come to one after the other", f"{name}: {error}")
+                return self.finding(kind, "what the calls come to one after the other", f"{name}: {_said(error)}" if name != type(error).__name__ else _said(error))
         return None
 
     def check_invariant(self, session: Session, invariant: Callable[[Any], object]) -> ScheduleFinding | None:
         try:
             answer = invariant(session.subject)
         except Exception as error:
-            return self.finding("invariant", "the invariant to hold", f"{type(error).__name__}: {error}")
+            return self.finding("invariant", "the invariant to hold", _said(error))
         if answer is False:
             return self.finding("invariant", "the invariant to hold", "it returned False")
         return None
@@ -219,6 +229,12 @@ class Bench:
             case ("end", states):
                 return f"in the end {_plain(states)}"
         return _plain(label)
+
+
+def _said(error: BaseException) -> str:
+    """Return the type of an exception and the first line of its text, without what differs from run to run."""
+    text = str(error).partition("\n")[0]
+    return re.sub(r"0x[0-9a-fA-F]+", "0x...", f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def _place(task: asyncio.Task[Any]) -> str:

@@ -40,6 +40,8 @@ GUIDED: Final = 60
 """How many schedules of a cell the footprints may suggest."""
 EACH: Final = 20_000
 """How many schedules are made of a cell before it is left incomplete."""
+CUT: Final = 5
+"""How many runs of a cell may be cut off until it is left: they go on for ever, it seems."""
 SAMPLES: Final = 200
 """How many random schedules are made of a cell that is not complete."""
 SMALLER: Final = 500
@@ -65,6 +67,8 @@ class _Search:
         bench = self.bench
         try:
             complete = depth_first(self.first, bound=self.preemptions, most=EACH)
+            if bench.cut:
+                return False
             if not complete and self.found is None and self.preemptions is None:
                 for bound in itertools.count():
                     before = bench.schedules
@@ -75,7 +79,7 @@ class _Search:
         except Departed as departed:
             self.found = bench.finding("uncontrolled", "the same choices to make the same run", str(departed))
             return False
-        return complete and not bench.cut and self.found is None
+        return complete and self.found is None
 
     def once(self, choose: Choose) -> bool:
         if time.monotonic() > self.until:
@@ -87,7 +91,7 @@ class _Search:
             self.found = evolve(finding, choices=tuple(follow.taken))
             self.found_after = self.bench.schedules
             return False
-        return session is not None
+        return session is not None and self.bench.cut < CUT
 
     def first(self, choose: Choose) -> bool:
         """Make a run; after the very first one, make those as well that its footprints suggest."""
