@@ -141,7 +141,10 @@ def _one(trigger: str, k: int) -> Iterator[str]:
     done = [f"i = {k}; {_move(trigger)};", "if :: on -> at[i] = was :: else fi;"]
     yield from _step(f"{k} < count", done, f"{trigger} on slot {k}")
     if trigger != FAIL:
-        broken = [f"i = {k}; {_move(trigger)};", f"if :: on -> {_move(FAIL)}; if :: on -> at[i] = was :: else fi :: else fi;"]
+        broken = [
+            f"i = {k}; {_move(trigger)};",
+            f"if :: on -> {_move(FAIL)}; if :: on -> at[i] = was :: else fi :: else fi;",
+        ]
         yield from _step(f"{k} < count", broken, f"{trigger} on slot {k}, whose hook breaks")
 
 

@@ -24,6 +24,8 @@ __all__ = ["Footprints", "Watcher"]
 _ATOMS: Final = (str, bytes, int, float, complex, bool, type(None), frozenset, type)
 Place: TypeAlias = tuple[int, str]
 """An attribute: of which object, and its name."""
+LONGEST: Final = 300
+"""How many steps of a run are looked at; every pair of them is."""
 _OF_PLUGINS: Final = frozenset(dir(Plugin)) | {"_guard"}
 
 
@@ -66,7 +68,7 @@ class Footprints:
 
     def others(self) -> Iterator[tuple[int, ...]]:
         """Return the orders to try: for each, the tasks step by step, as far as it matters."""
-        steps = self.steps
+        steps = self.steps[:LONGEST]
         after: list[int] = []  # for each step, all that come before it by causes and by what they touch
         for j, step in enumerate(steps):
             before = 0
@@ -141,8 +143,6 @@ class Watcher:
 
         names = {name: getattr(base, name) for name in ("__module__", "__qualname__", "__doc__")}
         try:
-            return type(
-                base.__name__, (base,), {"__slots__": (), "__getattribute__": get, "__setattr__": put, **names}
-            )
+            return type(base.__name__, (base,), {"__slots__": (), "__getattribute__": get, "__setattr__": put, **names})
         except Exception:  # a class may refuse to be subclassed, in any way
             return object

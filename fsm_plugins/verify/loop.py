@@ -58,14 +58,17 @@ class Uncontrolled(RuntimeError):
         self.what = what
 
     def __str__(self) -> str:
-        return f"loop.{self.call} ({self.what}) cannot be controlled; try sample_schedules, which uses a real event loop"
+        return (
+            f"loop.{self.call} ({self.what}) cannot be controlled; try sample_schedules, which uses a real event loop"
+        )
 
 
 if TYPE_CHECKING:
     _Task = asyncio.Task[Any]
     _Future = asyncio.Future[Any]
+    _Loop = Any  # most of what an event loop can do is refused here, by methods that are made in a loop at the end
 else:
-    _Task, _Future = asyncio.Task, asyncio.Future
+    _Task, _Future, _Loop = asyncio.Task, asyncio.Future, asyncio.AbstractEventLoop
 
 
 class ControlledTask(_Task):
@@ -98,15 +101,15 @@ Choose: TypeAlias = Callable[[list[int]], int]
 """Takes the numbers of what may run next, the one that asyncio would run first, and returns one of them."""
 
 
-class ControlledLoop(asyncio.AbstractEventLoop):
+class ControlledLoop(_Loop):  # type: ignore[misc]
     """The loop. It can be used for any number of runs; each begins with `reset`.
 
     Attributes:
         tasks: every task of this run, by its number less one.
         errors: what would have been logged: the contexts given to ``call_exception_handler``.
         met: what was asked of the loop that it cannot control.
-        twins: for a task that does what another one does, the number of that one. Of two twins that have not begun, only
-            the first is an option, because the other choice differs in nothing but names.
+        twins: for a task that does what another one does, the number of that one. Of two twins that have not begun,
+            only the first is an option, because the other choice differs in nothing but names.
         on_step: called with the number of a task (or `CALLBACK`) before each of its steps.
 
     >>> loop = ControlledLoop()
@@ -266,9 +269,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
         if isinstance(task, ControlledTask) and getattr(callback, "__name__", "") in STEPS_OF_TASKS:
             if self.on_ready is not None:
                 self.on_ready(task.number)
-            self._ready.append(
-                _Ready(self._steps, task.number, callback, args, context or contextvars.copy_context())
-            )
+            self._ready.append(_Ready(self._steps, task.number, callback, args, context or contextvars.copy_context()))
             return None
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(_Ready(self._steps, CALLBACK, handle._run, (), None))
@@ -310,7 +311,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
             self.tasks.append(task)
             return task
         number = len(self.tasks) + 1
-        made = ControlledTask.__new__(ControlledTask, coro, loop=self)
+        made = ControlledTask.__new__(ControlledTask)
         made.number = number  # the constructor makes its first step ready
         self.tasks.append(made)
         if "name" not in kwargs:
@@ -360,7 +361,7 @@ class ControlledLoop(asyncio.AbstractEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         return None
 
-    def run_until_complete(self, future: Coroutine[Any, Any, T] | asyncio.Future[T]) -> Any:  # type: ignore[override]
+    def run_until_complete(self, future: Coroutine[Any, Any, T] | asyncio.Future[T]) -> NoReturn:
         raise RuntimeError("this event loop is running already")
 
     def refuse(self, call: str, what: str) -> NoReturn:

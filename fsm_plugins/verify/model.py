@@ -1,8 +1,8 @@
 """What a registry must do, call by call: a second opinion, written from the documentation and not from its code.
 
-One call at a time; what happens when calls overlap is said in `fsm_plugins.verify.overlap`. The model is a function: the
-states of the plugins in their order, a call, and which hooks break, give what the caller gets, which hooks run, which
-events are told, and the states after it. The only thing it shares with the registry is the transition table, as a
+One call at a time; what happens when calls overlap is said in `fsm_plugins.verify.overlap`. The model is a function:
+the states of the plugins in their order, a call, and which hooks break, give what the caller gets, which hooks run,
+which events are told, and the states after it. The only thing it shares with the registry is the transition table, as a
 value; the machine compiled from it is not used.
 
 Outcomes are tuples of words, so that they can be compared, hashed and read:
@@ -91,8 +91,8 @@ class Prediction(NamedTuple):
         outcome: what the caller gets.
         hooks: which hooks run, in order.
         events: which transitions are told, in order.
-        failed: for each plugin that failed in this call, in order, what its ``failure`` must be: a `Fault`, ``watchdog``
-            (for ``fail``) or ``abandoned``.
+        failed: for each plugin that failed in this call, in order, what its ``failure`` must be: a `Fault`,
+            ``watchdog`` (for ``fail``) or ``abandoned``.
     """
 
     entries: tuple[Entry, ...]

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, TypeAlias
 from fsm_plugins.lifecycle import FAIL, INIT, START, STOP, Lifecycle, State
 from fsm_plugins.verify.model import HEALTH, Call, Outcome, health_of
 
-__all__ = ["ANY_HOOK", "ANY_HEALTH", "CANCEL", "History", "Label", "Overlap", "Refuted", "Standing", "Verdict"]
+__all__ = ["ANY_HEALTH", "ANY_HOOK", "CANCEL", "History", "Label", "Overlap", "Refuted", "Standing", "Verdict"]
 
 CANCEL: Final = "cancel"
 """A call that cancels the task of another call; in the place of the plugin it has the number of that call."""
@@ -33,8 +33,8 @@ ANY_HEALTH: Final = ("healthy", "degraded", "unhealthy")
 
 Label: TypeAlias = tuple[object, ...]
 """An entry of a history: ``("call", i)``, ``("event", plugin, trigger, source, dest)``, ``("return", i, outcome)``,
-``("end", ((state, cause, works), ...))``. A cause is ``""`` for none, ``hook``, ``watchdog i`` or ``abandoned``; ``works``
-is ``at work`` where a worker goes on that should have been ended."""
+``("end", ((state, cause, works), ...))``. A cause is ``""`` for none, ``hook``, ``watchdog i`` or ``abandoned``;
+``works`` is ``at work`` where a worker goes on that should have been ended."""
 History: TypeAlias = tuple[Label, ...]
 
 _NOBODY: Final = -1

@@ -1,9 +1,9 @@
 """Every sequence of calls of a registry of a few plugins, on the real code, against the model (layer L3).
 
-A breadth-first walk over the states of a registry: which plugins are registered, in which order, and in which state each
-is. From every state every call is made, first with hooks that work, then with every choice of at most ``faults`` hooks
-that break, each in every way. What the call comes to is held against `SequentialModel`: its outcome, the hooks that
-ran, the events, the failures, the order and the states of the plugins.
+A breadth-first walk over the states of a registry: which plugins are registered, in which order, and in which state
+each is. From every state every call is made, first with hooks that work, then with every choice of at most ``faults``
+hooks that break, each in every way. What the call comes to is held against `SequentialModel`: its outcome, the hooks
+that ran, the events, the failures, the order and the states of the plugins.
 
 Instead of replaying the calls that lead to a state, the walk puts real plugins into it. That is sound because it also
 checks, after every call, that nothing but the state is left: no claim, no worker, no health check, no bulk call. A
@@ -39,7 +39,7 @@ from fsm_plugins.errors import (
     StopFailed,
 )
 from fsm_plugins.guard import Guard
-from fsm_plugins.lifecycle import FAIL, LIFECYCLE, STOP, Lifecycle, State, TransitionEvent
+from fsm_plugins.lifecycle import FAIL, LIFECYCLE, STOP, Lifecycle, TransitionEvent
 from fsm_plugins.metadata import HealthStatus, PluginInfo
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.registry import PluginRegistry
@@ -115,8 +115,9 @@ class RegistryResult:
         return self.departure is None and not self.inconclusive
 
     def __str__(self) -> str:
+        names = "symmetric" if self.symmetric else "order kept"
         scope = (
-            f"{self.plugins} plugins, {self.faults} faults per call, {'symmetric' if self.symmetric else 'order kept'}: "
+            f"{self.plugins} plugins, {self.faults} faults per call, {names}: "
             f"{self.states} of {self.total} states, {self.edges} calls in {self.seconds:.1f} s"
         )
         if self.departure is not None:
@@ -252,7 +253,9 @@ class _Field:
         registry, (name, plugin) = self._registry, call
         try:
             if name == "register":
-                registry.register(self._plugin(plugin) if plugin not in registry else self._class(self.script, name=plugin))
+                registry.register(
+                    self._plugin(plugin) if plugin not in registry else self._class(self.script, name=plugin)
+                )
             elif name == "unregister":
                 unregistered = registry.unregister(plugin)
                 if unregistered._guard.hub is not None:
@@ -344,7 +347,7 @@ class _Explorer:
     symmetric: bool
     until: float
     model: Model
-    field: _Field
+    real: _Field
     calls: dict[tuple[str, ...], tuple[Call, ...]] = Factory(dict)
     parents: dict[tuple[Entry, ...], tuple[tuple[Entry, ...], Call, Faults] | None] = field(init=False)
     edges: int = 0
@@ -381,11 +384,11 @@ class _Explorer:
                 plans: list[tuple[Faults, int]] = [({}, 0)]
                 for faults, begin in plans:
                     expected = self.model.step(entries, call, faults)
-                    self.field.put(entries, same_names=same_names)
-                    self.field.script.faults = faults
+                    self.real.put(entries, same_names=same_names)
+                    self.real.script.faults = faults
                     self.edges += 1
                     try:
-                        got = await self.field.make(call)
+                        got = await self.real.make(call)
                     except _LeftBehind as left:
                         return self.departure(entries, call, faults, "nothing left behind", str(left)), ""
                     if got != expected:
@@ -466,7 +469,9 @@ def explore_registry(
     (31, True)
     """
     if plugins < 1 or faults < 0:
-        raise DefinitionError(f"a registry is explored with 1 or more plugins and 0 or more faults, not {plugins}, {faults}")
+        raise DefinitionError(
+            f"a registry is explored with 1 or more plugins and 0 or more faults, not {plugins}, {faults}"
+        )
     begin = time.monotonic()
     until = begin + seconds if seconds is not None else float("inf")
     model = Model(reference or lifecycle)

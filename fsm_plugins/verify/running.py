@@ -205,7 +205,11 @@ class Bench:
         for name, error in session.errors.items():
             if name not in self._errors:
                 kind: Kind = "deadlock" if name == "DeadlineExceeded" else "race"
-                return self.finding(kind, "what the calls come to one after the other", f"{name}: {_said(error)}" if name != type(error).__name__ else _said(error))
+                return self.finding(
+                    kind,
+                    "what the calls come to one after the other",
+                    f"{name}: {_said(error)}" if name != type(error).__name__ else _said(error),
+                )
         return None
 
     def check_invariant(self, session: Session, invariant: Callable[[Any], object]) -> ScheduleFinding | None:
@@ -264,9 +268,7 @@ def _name(cell: Cell, i: int) -> str:
 class Narrator:
     """Tells a run step by step."""
 
-    def __init__(
-        self, cell: Cell, base: int, loop: ControlledLoop, history: list[Label], steps: list[str]
-    ) -> None:
+    def __init__(self, cell: Cell, base: int, loop: ControlledLoop, history: list[Label], steps: list[str]) -> None:
         self._cell = cell
         self._base = base
         self._loop = loop

@@ -1,8 +1,8 @@
 """Every schedule of a few calls at a time, from every state, on the real code (layer L4).
 
 A *cell* is a state and two or three calls that are made in it at the same time. For each cell the object is made anew
-and brought to the state, the calls are started as tasks on a `ControlledLoop`, and the cell is run again and again, each
-time with the tasks in another order, until there is no other order:
+and brought to the state, the calls are started as tasks on a `ControlledLoop`, and the cell is run again and again,
+each time with the tasks in another order, until there is no other order:
 
 1. a few schedules that the footprints of the runs before suggest, which find most races at once;
 2. depth-first, every schedule; if that takes more than a cell may take:
@@ -209,15 +209,15 @@ def explore_schedules(
         plugin_factory: makes the object under test, a new one each time: a plugin, a registry with plugins, or any
             other object.
         calls: the calls to make: ``"stop"``, ``"health_check"``, ``"a.stop"`` for plugin ``a`` of a registry,
-            ``"stop_all"``, the name of a method (of an object that is no plugin), or an async function of the object. By
-            default all that a plugin or a registry has; and each of them cancelled.
+            ``"stop_all"``, the name of a method (of an object that is no plugin), or an async function of the object.
+            By default all that a plugin or a registry has; and each of them cancelled.
         tasks: how many of them at a time, in every combination; None makes all of them at once, as they are given.
         preemptions: at most how many times a schedule may depart from the order of asyncio; None is no limit.
         seconds: when to give up, in seconds of real time.
         invariant: called with the object when the calls have ended; an exception or False is a finding.
         states: the names of the states to begin in, all by default; of a registry with plugins in two states, their
             names with a ``+``.
-        observe: what has to be the same as in some order of the calls one after the other, for calls that are functions.
+        observe: what has to be as in some order of the calls one after the other, for calls that are functions.
         crashes: whether the plugin's own workers may crash; then a plugin that fails by itself is no finding.
 
     Raises:

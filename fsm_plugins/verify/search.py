@@ -105,23 +105,26 @@ def pct(run: Run, *, seed: int, runs: int, changes: int, steps: int) -> bool:
         steps: about how many choices a run makes.
     """
     numbers = random.Random(seed)
-    for _ in range(runs):
-        priorities: dict[int, float] = {}
-        change_at = {numbers.randrange(max(steps, 1)) for _ in range(changes)}
-        made = 0
+    return all(run(_Priorities(numbers, changes, max(steps, 1))) for _ in range(runs))
 
-        def choose(options: list[int]) -> int:
-            nonlocal made
-            for number in options:
-                if number not in priorities:
-                    priorities[number] = numbers.random() + 1.0
+
+class _Priorities:
+    """Chooses the task that comes first, and at some points puts it last."""
+
+    def __init__(self, numbers: random.Random, changes: int, steps: int) -> None:
+        self._numbers = numbers
+        self._change_at = {numbers.randrange(steps) for _ in range(changes)}
+        self._priorities: dict[int, float] = {}
+        self._made = 0
+
+    def __call__(self, options: list[int]) -> int:
+        priorities = self._priorities
+        for number in options:
+            if number not in priorities:
+                priorities[number] = self._numbers.random() + 1.0
+        first = max(options, key=priorities.__getitem__)
+        if self._made in self._change_at:
+            priorities[first] = -float(self._made)
             first = max(options, key=priorities.__getitem__)
-            if made in change_at:
-                priorities[first] = -float(made)
-                first = max(options, key=priorities.__getitem__)
-            made += 1
-            return first
-
-        if not run(choose):
-            return False
-    return True
+        self._made += 1
+        return first

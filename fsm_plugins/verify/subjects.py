@@ -32,10 +32,10 @@ from fsm_plugins.registry import PluginRegistry
 from fsm_plugins.verify.model import HEALTH, Call, Outcome
 from fsm_plugins.verify.overlap import CANCEL, Label, Overlap, Standing
 
-__all__ = ["Anything", "AnyCall", "Cell", "Plugins", "Session", "Subject", "Watchdog", "subject_of"]
+__all__ = ["AnyCall", "Anything", "Cell", "Plugins", "Session", "Subject", "Watchdog", "subject_of"]
 
 AnyCall: TypeAlias = str | Call | Callable[[Any], Awaitable[object]]
-"""A call to make: ``stop``, ``a.stop`` of plugin ``a``, ``stop_all``, the name of a method, or a function of the object."""
+"""A call: ``stop``, ``a.stop`` of plugin ``a``, ``stop_all``, the name of a method, or a function of the object."""
 
 _BULK: Final = ("init_all", "start_all", "stop_all", "health_check_all")
 
@@ -112,8 +112,8 @@ class Session(ABC):
         self._under_way.discard(i)
         history.append(("return", i, outcome))
 
-    def listen(self) -> None:
-        """Keep what happens from now on."""
+    def listen(self) -> None:  # noqa: B027
+        """Keep what happens from now on; there is nothing to hear of most objects."""
 
     def watched(self) -> Iterable[object]:
         """Return the objects whose attributes tell which steps have to do with each other."""
@@ -419,7 +419,7 @@ class Plugins(Subject):
 
 
 def _ways(lifecycle: Lifecycle) -> dict[State, tuple[str, ...]]:
-    """Return for each state the triggers that lead there: without ``fail`` where possible, else from where most is held."""
+    """Return for each state the triggers that lead there: without ``fail``, or else from where most is held."""
     ways: dict[State, tuple[str, ...]] = {lifecycle.initial: ()}
     for triggers in ([t for t in lifecycle.triggers if t != FAIL], lifecycle.triggers):
         todo = sorted(ways, key=lambda state: len(ways[state]))

@@ -6,6 +6,7 @@ The table is the one of the tests' own model, so that a change of the shipped ta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable
 
@@ -68,10 +69,8 @@ class Absorbing(Counting):
     """Takes no notice of its cancellation."""
 
     async def wait(self) -> None:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(1)
-        except asyncio.CancelledError:
-            pass
 
 
 class Raising(Counting):
@@ -202,7 +201,13 @@ def test_every_schedule_of_pairs_of_calls_of_a_registry() -> None:
         registry(Counting, Timed),
         ["init_all", "start_all", "stop_all", "a.stop", "a.fail", "b.start", "b.fail", "b.unregister"],
         invariant=one_hook_at_a_time,
-        states=["created+created", "initialized+initialized", "running+initialized", "running+running", "failed+running"],
+        states=[
+            "created+created",
+            "initialized+initialized",
+            "running+initialized",
+            "running+running",
+            "failed+running",
+        ],
         crashes=False,
     )
     assert result.holds, result

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsm_plugins import LIFECYCLE, RESTARTABLE, Arc, DefinitionError, Lifecycle, State
-from fsm_plugins.verify.model import Call, Entry, SequentialModel
+from fsm_plugins.verify.model import Call, Entry, Fault, SequentialModel
 from fsm_plugins.verify.overlap import Overlap, Standing
-from fsm_plugins.verify.registry_space import expected_states, explore_registry
+from fsm_plugins.verify.registry_space import explore_registry
 
 
 @pytest.mark.parametrize("plugins", [1, 2, 3, 4])
@@ -122,6 +122,7 @@ def test_it_cannot_be_called_from_a_running_loop() -> None:
 
 # The two models.
 
+FAULTS: list[Fault] = ["raise", "hang"]
 CALLS = ("init_all", "start_all", "stop_all", "health_check_all")
 
 
@@ -136,8 +137,8 @@ def test_calls_that_do_not_overlap_come_to_what_the_sequential_model_says(data: 
         [*map(Call, CALLS), *(Call(t, n) for t in (*lifecycle.triggers, "unregister") for n in names)]
     )
     call = data.draw(one)
-    faults = {
-        (name, trigger): data.draw(st.sampled_from(["raise", "hang"]))
+    faults: dict[tuple[str, str], Fault] = {
+        (name, trigger): data.draw(st.sampled_from(FAULTS))
         for name, trigger in itertools.product(names, ("init", "start", "stop"))
         if data.draw(st.booleans())
     }

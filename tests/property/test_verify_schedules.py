@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsm_plugins import DefinitionError, Deadlines, HealthStatus, Plugin, PluginInfo, PluginRegistry
+from fsm_plugins import Deadlines, DefinitionError, HealthStatus, Plugin, PluginInfo, PluginRegistry
 from fsm_plugins.verify.real_loop import sample_schedules
 from fsm_plugins.verify.schedules import explore_schedules, replay
 from fsm_plugins.verify.search import Departed, Follow, depth_first, pct
@@ -231,9 +231,7 @@ def test_an_invariant_that_does_not_hold_is_found() -> None:
         assert toy.opened <= 1, "opened twice"
 
     for invariant in (never_opened_twice, lambda toy: toy.opened <= 1):
-        result = explore_schedules(
-            Toy, [early, late], tasks=None, invariant=invariant, observe=lambda toy: toy.state
-        )
+        result = explore_schedules(Toy, [early, late], tasks=None, invariant=invariant, observe=lambda toy: toy.state)
         assert result.finding is not None
         assert result.finding.kind == "invariant"
 
@@ -300,7 +298,7 @@ def test_a_cell_with_too_many_schedules_is_not_complete() -> None:
 
     class Spinning:
         async def spin(self) -> None:
-            while True:
+            while True:  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
     result = explore_schedules(Spinning, ["spin"], tasks=1)

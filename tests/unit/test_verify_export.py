@@ -109,6 +109,10 @@ def test_a_number_of_plugins_that_makes_no_sense_is_refused(plugins: int) -> Non
 def test_states_that_would_have_one_name_are_refused() -> None:
     """With the state to rename."""
     arcs = [(trigger, "running", state) for trigger, state in (("one", "too hot"), ("two", "too-hot"))]
-    rest = [(trigger, state, dest) for state in ("too hot", "too-hot") for trigger, dest in (("stop", "stopped"), ("fail", "failed"))]
+    rest = [
+        (trigger, state, dest)
+        for state in ("too hot", "too-hot")
+        for trigger, dest in (("stop", "stopped"), ("fail", "failed"))
+    ]
     with pytest.raises(DefinitionError, match="'too hot'"):
         to_promela(LIFECYCLE.extend([*arcs, *rest]))

@@ -59,7 +59,7 @@ def test_a_choice_decides_which_task_goes_on() -> None:
 
 @given(st.data())
 def test_callbacks_keep_their_order_and_are_not_overtaken(data: st.DataObject) -> None:
-    """Whatever is chosen: callbacks run in the order of registration, and before a task that became ready after them."""
+    """Whatever is chosen: they run in the order of registration, and before a task that became ready after them."""
 
     async def work(said: list[str]) -> None:
         loop = asyncio.get_running_loop()
@@ -122,7 +122,7 @@ def test_a_run_without_end_is_cut() -> None:
     """After as many steps as it may take."""
 
     async def work(_said: list[str]) -> None:
-        while True:
+        while True:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
     loop = ControlledLoop()
