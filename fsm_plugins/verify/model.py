@@ -242,6 +242,6 @@ class SequentialModel:
                 outcome = ("refused", run.states[plugin], self.expected[FAIL])
         else:
             outcome = run.fire(plugin, name)
-        after = tuple(map(Entry._make, run.states.items()))
+        after = tuple(map(Entry._make, run.states.items())) if run.events else entries
         failed = tuple([(name, run.failed[name]) for name in run.states if name in run.failed]) if run.failed else ()
         return Prediction(after, outcome, tuple(run.hooks), tuple(run.events), failed)

@@ -196,19 +196,23 @@ class _Field:
         self._events: list[Event] = []
         self._boom = _Boom("put into this state")
         self._plugins: dict[str, Plugin] = {}
+        self._others: dict[str, Plugin] = {}  # of names that are taken
         self._registry = self._fresh()
+        self._registered: list[Plugin] = []
         self._guards: list[Guard] = []
+        self._entries: tuple[Entry, ...] = ()
+        self._moved = False  # whether the last call changed a state
 
     def _fresh(self) -> PluginRegistry:
         registry = PluginRegistry(clock=lambda: 0.0)
         registry.subscribe(self._on_event)
         return registry
 
-    def _plugin(self, name: str) -> Plugin:
+    def _plugin(self, name: str, kept: dict[str, Plugin]) -> Plugin:
         """Return the plugin of that name, as a new one would be."""
-        plugin = self._plugins.get(name)
+        plugin = kept.get(name)
         if plugin is None:
-            plugin = self._plugins[name] = self._class(self.script, name=name)
+            plugin = kept[name] = self._class(self.script, name=name)
         guard = plugin._guard
         guard.state, guard.failure, guard.hub = guard.lifecycle.initial, None, None
         return plugin
@@ -218,11 +222,14 @@ class _Field:
         if not same_names:
             self._registry = self._fresh()
             for name, _ in entries:
-                self._registry.register(self._plugin(name))
-            self._guards = [plugin._guard for plugin in self._registry]
-        for guard, (_, state) in zip(self._guards, entries, strict=True):
-            guard.state = state
-            guard.failure = self._boom if state in self._lifecycle.failures else None
+                self._registry.register(self._plugin(name, self._plugins))
+            self._registered = list(self._registry)
+            self._guards = [plugin._guard for plugin in self._registered]
+        if not same_names or self._moved or entries is not self._entries:
+            for guard, (_, state) in zip(self._guards, entries, strict=True):
+                guard.state = state
+                guard.failure = self._boom if state in self._lifecycle.failures else None
+        self._entries = entries
         self._events.clear()
         self.script.hooks.clear()
 
@@ -232,30 +239,37 @@ class _Field:
     async def make(self, call: Call) -> Prediction:
         """Make a call, and tell what it came to in the words of the model."""
         outcome = await self._outcome(call)
-        registry, boom = self._registry, self._boom
-        entries, failed = [], []
-        for plugin in registry:
-            guard = plugin._guard
-            entries.append(Entry(guard.info.name, guard.state))
+        registry, boom, hub = self._registry, self._boom, self._registry._hub
+        guards = self._guards
+        if call.name in _SET:
+            guards = [plugin._guard for plugin in registry]
+        elif list(registry) != self._registered:
+            raise _LeftBehind("other plugins, or another order")
+        failed = []
+        for guard in guards:
             if guard.failure is not None and guard.failure is not boom:
                 failed.append((guard.info.name, _cause(guard.failure)))
             if guard.flight is not None or guard._health is not None or guard.workers:
                 raise _LeftBehind(f"a call of {guard.info.name} under way")
-            if guard.hub is not registry._hub:
+            if guard.hub is not hub:
                 raise _LeftBehind(f"{guard.info.name} registered, but not heard")
+        self._moved = call.name in _SET or [guard.state for guard in guards] != [state for _, state in self._entries]
+        entries = self._entries
+        if self._moved:
+            entries = tuple([Entry(guard.info.name, guard.state) for guard in guards])
+        elif failed:  # its state is the same, but its failure is another
+            self._moved = True
         if registry._walk is not None:
             raise _LeftBehind(f"{registry._walk.call} under way")
         if registry._health_checks:
             raise _LeftBehind("health_check_all under way")
-        return Prediction(tuple(entries), outcome, tuple(self.script.hooks), tuple(self._events), tuple(failed))
+        return Prediction(entries, outcome, tuple(self.script.hooks), tuple(self._events), tuple(failed))
 
     async def _outcome(self, call: Call) -> Outcome:
         registry, (name, plugin) = self._registry, call
         try:
             if name == "register":
-                registry.register(
-                    self._plugin(plugin) if plugin not in registry else self._class(self.script, name=plugin)
-                )
+                registry.register(self._plugin(plugin, self._others if plugin in registry else self._plugins))
             elif name == "unregister":
                 unregistered = registry.unregister(plugin)
                 if unregistered._guard.hub is not None:
@@ -395,7 +409,7 @@ class _Explorer:
                         return self.departure(entries, call, faults, *_differences(expected, got)), ""
                     if len(faults) < self.faults and got.hooks and not _only_stops(call, got.hooks):
                         plans += self.more(faults, got.hooks, begin)
-                    same_names = call.name not in _SET
+                    same_names = call.name not in _SET or got.outcome != ("done",)
                     after = got.entries if same_names else self.canonical(got.entries)
                     if after not in self.parents:
                         self.parents[after] = entries, call, faults
