@@ -226,6 +226,7 @@ def explore_schedules(
 
     What the factory raises goes on.
 
+    >>> import asyncio
     >>> class Door:
     ...     opened = 0
     ...     async def open(self) -> None:

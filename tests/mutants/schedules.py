@@ -59,7 +59,10 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "tasks are hashed by their address",
         _LOOP,
-        "    number: int = -1\n\n    def __hash__(self) -> int:\n        return self.number\n\n\nclass _ControlledFuture",
+        (
+            "    number: int = -1\n\n    def __hash__(self) -> int:\n        return self.number\n\n\n"
+            "class _ControlledFuture"
+        ),
         "    number: int = -1\n    __hash__ = object.__hash__\n\n\nclass _ControlledFuture",
     ),
     (
