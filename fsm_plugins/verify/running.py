@@ -22,7 +22,7 @@ from fsm_plugins.verify.footprints import Watcher
 from fsm_plugins.verify.loop import CALLBACK, Choose, ControlledLoop
 from fsm_plugins.verify.overlap import CANCEL, Label, Overlap
 from fsm_plugins.verify.schedule_results import Kind, ScheduleFinding
-from fsm_plugins.verify.subjects import Cell, Session, Subject
+from fsm_plugins.verify.subjects import Cell, Fields, Session, Subject
 
 __all__ = ["Bench", "Narrator"]
 
@@ -194,8 +194,21 @@ class Bench:
         result = session.result()
         if result in self._alone:
             return None
-        expected = " or ".join(sorted([_plain(alone) for alone in self._alone]))
-        return self.finding("not-linearizable", expected, _plain(result))
+        expected = " or ".join(sorted([self.in_words(alone) for alone in self._alone]))
+        return self.finding("not-linearizable", expected, self.in_words(result))
+
+    def in_words(self, result: tuple[object, ...]) -> str:
+        """Say what came of a run, as `Session.result` has it."""
+        outcomes, end, seen = result
+        assert isinstance(outcomes, tuple)
+        parts = [f"{_name(self.cell, i)}: {' '.join(map(_plain, outcome))}" for i, outcome in outcomes]
+        if isinstance(end, tuple):
+            parts.append(self.words(end))
+        if isinstance(seen, Fields):
+            parts += [f"{name} = {_plain(value)}" for name, value in seen]
+        elif seen is not None:
+            parts.append(f"observed {_plain(seen)}")
+        return ", ".join(parts)
 
     def unheard_of(self, session: Session) -> ScheduleFinding | None:
         """Say what was raised that is not raised when the calls are made one after the other."""

@@ -32,7 +32,7 @@ from fsm_plugins.registry import PluginRegistry
 from fsm_plugins.verify.model import HEALTH, Call, Outcome
 from fsm_plugins.verify.overlap import CANCEL, Label, Overlap, Standing
 
-__all__ = ["AnyCall", "Anything", "Cell", "Plugins", "Session", "Subject", "Watchdog", "subject_of"]
+__all__ = ["AnyCall", "Anything", "Cell", "Fields", "Plugins", "Session", "Subject", "Watchdog", "subject_of"]
 
 AnyCall: TypeAlias = str | Call | Callable[[Any], Awaitable[object]]
 """A call: ``stop``, ``a.stop`` of plugin ``a``, ``stop_all``, the name of a method, or a function of the object."""
@@ -471,10 +471,15 @@ def _simple(value: object) -> object:
     return value if isinstance(value, str | bytes | int | float | None) else type(value).__name__
 
 
-def _fields(subject: object) -> object:
-    """Return what can be seen of an object: its public fields that have simple values."""
+class Fields(tuple[tuple[str, object], ...]):
+    """What can be seen of an object: its public fields that have simple values, by name."""
+
+    __slots__ = ()
+
+
+def _fields(subject: object) -> Fields:
     fields = getattr(subject, "__dict__", {})
-    return tuple(sorted([(n, _simple(v)) for n, v in fields.items() if not n.startswith("_")], key=str))
+    return Fields(sorted([(n, _simple(v)) for n, v in fields.items() if not n.startswith("_")], key=str))
 
 
 class Anything(Subject):
