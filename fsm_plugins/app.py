@@ -27,6 +27,8 @@ from fsm_plugins.errors import (
     PluginError,
     PluginFailed,
     Problem,
+    RestartsExhausted,
+    StopFailed,
     suggestion,
 )
 from fsm_plugins.guard import describe
@@ -37,6 +39,7 @@ from fsm_plugins.orchestrator import Orchestrator, Plan, PluginSpec, Receipt, pl
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.ports import ports_of
 from fsm_plugins.registry import PluginRegistry
+from fsm_plugins.supervision import Action, Restart, SupervisionEvent, Supervisor, of_the_plugin, problems_of
 
 __all__ = ["Application", "Blueprint", "read_blueprint"]
 
@@ -84,6 +87,13 @@ def read_blueprint(path: str | os.PathLike[str], environ: Mapping[str, str] | No
         if spec is not None:
             specs.append(spec)
     problems += _strange_deadlines(config, specs)
+    if "supervisor" in config.unsound:
+        pass  # what groups there are is not known
+    elif config.supervisor is not None:
+        problems += problems_of(config.supervisor, config.children, config.plugins)
+    else:
+        what = "nobody restarts plugins here; add a table [supervisor], it may be empty"
+        problems += [Problem(f"plugins.{name}", what) for name in config.children]
     complete = len(specs) == len(config.plugins) and not config.unsound
     channels = {name: section.capacity for name, section in config.channels.items()}
     planned = plan(specs, channels, complete=complete)
@@ -143,6 +153,7 @@ class Application:
         name: what it is called.
         plan: how the plugins are connected.
         registry: the plugins. Subscribe to it before `run`.
+        supervisor: who restarts plugins that fail; None if nobody does.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -155,16 +166,25 @@ class Application:
     plugins.clock.use
     """
 
-    def __init__(self, name: str, orchestrator: Orchestrator, *, on_failure: str = "stop") -> None:
+    def __init__(self, name: str, plugins: Orchestrator | Supervisor, *, on_failure: str = "stop") -> None:
         self.name = name
-        self.plan: Plan = orchestrator.plan
-        self.registry: PluginRegistry = orchestrator.build()
-        self._orchestrator = orchestrator
+        self.supervisor = plugins if isinstance(plugins, Supervisor) else None
+        # What is run: the plugins themselves, or the supervisor that runs them.
+        if isinstance(plugins, Supervisor):
+            self._orchestrator = plugins.orchestrator
+            self.registry: PluginRegistry = plugins.registry
+            self._top = PluginRegistry()
+            self._top.register(plugins)
+            plugins.subscribe(self._noticed)
+        else:
+            self._orchestrator = plugins
+            self.registry = self._top = plugins.build()
+        self.plan: Plan = self._orchestrator.plan
         self._on_failure = on_failure
         self._told = asyncio.Event()
-        self._failure: PluginFailed | None = None
+        self._failure: PluginFailed | RestartsExhausted | None = None
         self._stopping = False
-        self.registry.subscribe(self._heard)
+        self._top.subscribe(self._heard)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Application:
@@ -181,9 +201,14 @@ class Application:
         if blueprint.problems or blueprint.config is None:
             raise ConfigError(blueprint.source, blueprint.problems)
         channels = {name: section.capacity for name, section in blueprint.config.channels.items()}
+        config = blueprint.config
+        plugins: Orchestrator | Supervisor
         try:
-            orchestrator = Orchestrator(blueprint.specs, channels)
-            return cls(blueprint.config.app.name, orchestrator, on_failure=blueprint.config.app.on_failure)
+            if config.supervisor is None:
+                plugins = Orchestrator(blueprint.specs, channels)
+            else:
+                plugins = Supervisor(blueprint.specs, channels, policy=config.supervisor, children=config.children)
+            return cls(config.app.name, plugins, on_failure=config.app.on_failure)
         except ConfigError as error:
             raise ConfigError(blueprint.source, error.problems) from error.__cause__
 
@@ -201,29 +226,32 @@ class Application:
 
         Raises:
             HookFailed, DeadlineExceeded: a plugin could not be started. The others have been stopped.
-            PluginFailed: a plugin failed while it was running. The others have been stopped.
+            PluginFailed: a plugin failed while it was running, and nobody restarts it. The others have been stopped.
+            RestartsExhausted: the supervisor gave up. The plugins have been stopped.
             StopFailed: it ended in order, but plugins did not stop cleanly.
         """
         with self._signals() if signals else nullcontext():
             try:
-                async with self.registry.running():
+                async with self._top.running():
                     await self._until_told(until_idle, seconds)
                     self._stopping = True
                     if self._failure is not None:
                         raise self._failure
             except HookFailed as error:
                 if not isinstance(error.__cause__, Abandoned):
-                    raise
+                    raise of_the_plugin(error) from error.__cause__
                 # The start was abandoned, because somebody wanted the application to end.
                 if self._failure is not None:
                     raise self._failure from self._failure.__cause__
+            except StopFailed as error:
+                raise of_the_plugin(error) from None
 
     def shutdown(self, reason: str = "shutdown was called") -> None:
         """Let `run` end. It returns when everything has been stopped. To call it again does nothing."""
         if not self._told.is_set():
             logger.info("application %r stops: %s", self.name, reason)
             self._told.set()
-            self.registry.abandon_start()
+            self._top.abandon_start()
 
     def receipt(self) -> tuple[Receipt, ...]:
         """Return how each plugin ended, in order. To be called after `run`."""
@@ -240,14 +268,31 @@ class Application:
                 wait.cancel()
 
     async def _idle(self) -> None:
-        """Wait until no plugin has a worker."""
-        while workers := [worker for plugin in self.registry for worker in plugin.workers]:
+        """Wait until no plugin has a worker, and none is being restarted."""
+        while workers := [
+            *(self.supervisor.recoveries if self.supervisor is not None else ()),
+            *(worker for plugin in self.registry for worker in plugin.workers),
+        ]:
             await asyncio.wait(workers)
         logger.info("application %r stops: no plugin has a worker left", self.name)
 
+    def _noticed(self, event: SupervisionEvent) -> None:
+        """Take note of a plugin that will not be restarted, though it was not to be temporary."""
+        assert self.supervisor is not None
+        if event.action is not Action.GAVE_UP or self.supervisor.status_of(event.plugin).restart is Restart.TEMPORARY:
+            return
+        if self._on_failure == "stop" and not self._told.is_set():
+            self._failure = PluginFailed(event.plugin, event.reason)
+            self._failure.__cause__ = self.registry[event.plugin].failure
+            self.shutdown(f"plugin {event.plugin!r} is given up")
+
     def _heard(self, event: TransitionEvent) -> None:
         """Take note of a plugin that failed after it had been started. One that fails before fails the start."""
-        lifecycle = self.registry[event.plugin].lifecycle
+        if isinstance(event.cause, RestartsExhausted) and not self._told.is_set():
+            self._failure = event.cause
+            self.shutdown("its supervisor gave up")
+            return
+        lifecycle = self._top[event.plugin].lifecycle
         before = {*lifecycle.expected(INIT), *lifecycle.expected(START)}
         if event.cause is None or event.source in before or self._stopping or self._told.is_set():
             return

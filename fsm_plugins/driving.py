@@ -196,7 +196,7 @@ class Drive(Generic[T]):
             self.place = where(self._coroutine)
         if self._pending is None or not self._pending.cancel():
             self._must_cancel = True
-        if self._grace_timer is None:
+        if self._grace_timer is None and self._grace < math.inf:
             self._grace_timer = self._loop.call_later(self._grace, self._abandon)
 
     def _cancel_from_outside(self) -> None:

@@ -8,7 +8,12 @@
     ├── HookFailed                  a hook raised; its exception is the ``__cause__``
     │   └── DeadlineExceeded        a hook was late (also a ``TimeoutError``)
     ├── PluginFailed                a running plugin failed, and what it was part of ends with it
+    ├── NotReady                    raised by hooks: try again later
+    ├── PermanentError              raised by hooks and workers: it is no use to try again
     ├── Abandoned                   why a plugin that nobody will start any more was failed
+    ├── Unhealthy                   why a plugin that said it is unhealthy was failed
+    ├── Completed                   why a plugin was restarted that was done, but was to run for good
+    ├── RestartsExhausted           a supervisor reached its limit of restarts, and stopped everything
     ├── StopFailed                  everything that went wrong in one ``stop_all`` (an ``ExceptionGroup``)
     ├── RegistryError
     │   ├── AlreadyRegistered       the name is taken
@@ -37,6 +42,7 @@ __all__ = [
     "ChannelClosed",
     "ChannelError",
     "ChannelFull",
+    "Completed",
     "ConfigError",
     "DeadlineExceeded",
     "DefinitionError",
@@ -44,12 +50,16 @@ __all__ = [
     "InvalidState",
     "LoadError",
     "NotFound",
+    "NotReady",
+    "PermanentError",
     "PluginError",
     "PluginFailed",
     "Problem",
     "RegistryBusy",
     "RegistryError",
+    "RestartsExhausted",
     "StopFailed",
+    "Unhealthy",
     "UnknownTrigger",
     "suggestion",
 ]
@@ -196,6 +206,82 @@ class PluginFailed(PluginError):
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} failed while it was running: {self.reason}"
+
+
+class NotReady(PluginError):
+    """Raised by a hook: what it needs is not there yet. A supervisor tries again later, for as long as it takes.
+
+    >>> raise NotReady("the database does not answer")
+    Traceback (most recent call last):
+    ...
+    fsm_plugins.errors.NotReady: the database does not answer
+    """
+
+
+class PermanentError(PluginError):
+    """Raised by a hook or a worker: to try again cannot help. A supervisor gives the plugin up.
+
+    >>> raise PermanentError("the licence has expired")
+    Traceback (most recent call last):
+    ...
+    fsm_plugins.errors.PermanentError: the licence has expired
+    """
+
+
+class Unhealthy(PluginError):
+    """Why a plugin was failed that said too often that it is unhealthy.
+
+    >>> print(Unhealthy("x", 3, "no packet for 60 s"))
+    plugin 'x' was unhealthy 3 times in a row: no packet for 60 s
+    """
+
+    def __init__(self, name: str, times: int, reason: str) -> None:
+        super().__init__(name, times, reason)
+        self.name = name
+        self.times = times
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} was unhealthy {self.times} times in a row: {self.reason}"
+
+
+class Completed(PluginError):
+    """Why a permanent plugin was restarted that did not fail: its last worker returned.
+
+    >>> print(Completed("x"))
+    plugin 'x' is done, but was to run for good: its last worker returned
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} is done, but was to run for good: its last worker returned"
+
+
+class RestartsExhausted(PluginError):
+    """A supervisor gave up, and stopped everything. What the plugin failed of last is the ``__cause__``.
+
+    Attributes:
+        name: the supervisor.
+        plugin: whose failure was one too many.
+        intensity, period: the limit: so many restarts in so many seconds.
+
+    >>> print(RestartsExhausted("supervisor", "x", 5, 60.0))
+    supervisor 'supervisor' gave up: plugin 'x' failed once more after 5 restarts within 60 s
+    """
+
+    def __init__(self, name: str, plugin: str, intensity: int, period: float) -> None:
+        super().__init__(name, plugin, intensity, period)
+        self.name = name
+        self.plugin = plugin
+        self.intensity = intensity
+        self.period = period
+
+    def __str__(self) -> str:
+        allowed = f"{self.intensity} restart{'s' if self.intensity != 1 else ''} within {self.period:g} s"
+        return f"supervisor {self.name!r} gave up: plugin {self.plugin!r} failed once more after {allowed}"
 
 
 class StopFailed(PluginError, ExceptionGroup[PluginError]):

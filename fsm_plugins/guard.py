@@ -106,7 +106,7 @@ class Guard:
         self.failure: BaseException | None = None
         self.flight: str | Flight | None = None
         self.workers = _NO_WORKERS
-        self.hub: Hub | None = None
+        self.hub: Hub[TransitionEvent] | None = None
         self._machine = lifecycle.machine
         self._moves = self._machine.moves
         self._health: Flight | None = None
@@ -161,10 +161,10 @@ class Guard:
                 self._release()
         if failure is None:
             if self.hub is not None:
-                self._tell(move, None)
+                self._tell(move, None, trigger)
             return
         if failed is not None:
-            self._tell(failed, failure.cause)
+            self._tell(failed, failure.cause, trigger)
         if isinstance(failure.error, HookFailed) and failure.error is not failure.cause:
             raise failure.error from failure.cause
         raise failure.error
@@ -354,7 +354,7 @@ class Guard:
             self._machine.complete(admission, self.plugin)
         except BaseException:
             if self.state != admission.move.source:  # it raised after the change of state, which therefore happened
-                self._tell(admission.move, None)
+                self._tell(admission.move, None, admission.move.trigger)
             raise
 
     def _commit_failure(self, cause: BaseException) -> Move | None:
@@ -390,14 +390,14 @@ class Guard:
         finally:
             self._release()
         if move is not None:
-            self._tell(move, cause)
+            self._tell(move, cause, "")
 
-    def _tell(self, move: Move, cause: BaseException | None) -> None:
+    def _tell(self, move: Move, cause: BaseException | None, call: str) -> None:
         hub = self.hub
         if hub is not None and hub.listeners:
             duration = 0.0 if self._since is None else self._now() - self._since
-            event = TransitionEvent(self.info.name, move.trigger, move.source, move.dest, hub.clock(), duration, cause)
-            hub.publish(event)
+            at, states = hub.clock(), (move.source, move.dest)
+            hub.publish(TransitionEvent(self.info.name, move.trigger, *states, at, duration, cause, call))
 
     # Workers.
 

@@ -149,8 +149,8 @@ class Orchestrator:
     def rebuild(self, name: str) -> Plugin:
         """Make a fresh plugin for one that has ended, with fresh handles of the same channels.
 
-        What is queued for it is still there. The new one is not registered: take the old one out of the registry and
-        put this one in.
+        What is queued for it is still there. The new one is not registered; see `PluginRegistry.replace`. It is not
+        held: when it ends its part of a channel, that ends, too.
 
         Raises:
             NotFound: no plugin of this name was built.
@@ -168,13 +168,18 @@ class Orchestrator:
             raise PluginError(f"plugin {name!r} has not ended yet, so it cannot be rebuilt; stop it first")
         fresh = self._make(self._specs[name])
         self._members[name] = fresh
-        fresh.held = member.held
+        for used in self.plan.ports[name].values():
+            if used is not None and not any(
+                self._members[end.plugin].held for end in self.plan.channels[used].producers
+            ):
+                self._senders[used].close()
         return fresh.plugin
 
     def hold(self, name: str) -> None:
         """Keep the channels of a plugin when it stops or fails, because it may be rebuilt.
 
-        It ends with `release` and with ``stop_all``.
+        A port that the plugin itself has closed stays closed: it has said that it has no more to send. The hold ends
+        with `rebuild`, with `release` and with ``stop_all``.
 
         Raises:
             NotFound: no plugin of this name was built.
@@ -251,7 +256,7 @@ class Orchestrator:
                 plugin.close()
                 raise _Refused(f"its {_kind(spec)} is asynchronous; make the plugin at once, and await in its on_init")
             raise _Refused(f"its {_kind(spec)} returned {plugin!r}, which is not a Plugin")
-        if plugin._guard.hub is not None or any(plugin is other.plugin for other in self._members.values()):
+        if plugin._guard.hub is not None or plugin.state != plugin.lifecycle.initial:
             raise _Refused(
                 f"its {_kind(spec)} returned a plugin that is in use already, as {plugin.info.name!r}; "
                 "it has to make a new one at each call"

@@ -16,12 +16,12 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import NamedTuple
 
-from fsm_plugins.errors import Abandoned, AlreadyRegistered, HookFailed, NotFound, PluginError, RegistryBusy, StopFailed
-from fsm_plugins.flight import Ending, Flight
-from fsm_plugins.guard import describe
-from fsm_plugins.lifecycle import INIT, START, STOP, Hub, Listener, State
+from fsm_plugins.errors import Abandoned, AlreadyRegistered, NotFound, PluginError, RegistryBusy, StopFailed
+from fsm_plugins.flight import Ending
+from fsm_plugins.lifecycle import INIT, START, Hub, Listener, State, TransitionEvent
 from fsm_plugins.metadata import HealthStatus, PluginInfo
 from fsm_plugins.plugin import Plugin
+from fsm_plugins.stopping import bring_to_rest, interrupt
 
 __all__ = ["PluginHealth", "PluginRegistry"]
 
@@ -92,7 +92,7 @@ class PluginRegistry:
         on_attempted: Callable[[Plugin, float, PluginError | None], None] | None = None,
     ) -> None:
         self._plugins: dict[str, Plugin] = {}
-        self._hub = Hub(clock)
+        self._hub: Hub[TransitionEvent] = Hub(clock)
         self._on_attempted = on_attempted
         self._walk: _Walk | None = None
         self._health_checks = 0
@@ -107,12 +107,10 @@ class PluginRegistry:
             RegistryBusy: a bulk call is under way. Nothing changed.
             TypeError: it is not a plugin.
         """
-        if not isinstance(plugin, Plugin):
-            what = f"the class {plugin.__qualname__}, make an instance" if isinstance(plugin, type) else repr(plugin)
-            raise TypeError(f"register takes a Plugin, or what as_plugin(...) makes of an object; this is {what}")
-        self._check_mutable("register")
+        self._check_new("register", plugin)
+        self._check_members("register")
         name = plugin.info.name
-        if name in self._plugins or plugin._guard.hub is not None:
+        if name in self._plugins:
             raise AlreadyRegistered(name)
         plugin._guard.hub = self._hub
         self._plugins[name] = plugin
@@ -124,11 +122,30 @@ class PluginRegistry:
             NotFound: there is none.
             RegistryBusy: a bulk call is under way. Nothing changed.
         """
-        self._check_mutable("unregister")
+        self._check_walk("unregister")
+        self._check_members("unregister")
         plugin = self[name]
         del self._plugins[name]
         plugin._guard.hub = None
         return plugin
+
+    def replace(self, plugin: Plugin) -> Plugin:
+        """Put ``plugin`` in the place of the one of the same name, and return that, in whatever state it is.
+
+        The order stays as it is. Unlike a registration, it is possible during a ``health_check_all``, which asks those
+        who were there when it began.
+
+        Raises:
+            NotFound: there is none of that name.
+            AlreadyRegistered: the plugin is in a registry already.
+            RegistryBusy: a walk is under way. Nothing changed.
+            TypeError: it is not a plugin.
+        """
+        self._check_new("replace", plugin)
+        old = self[plugin.info.name]
+        old._guard.hub, plugin._guard.hub = None, self._hub
+        self._plugins[plugin.info.name] = plugin
+        return old
 
     def get(self, name: str) -> Plugin | None:
         """Return the plugin of that name, or None."""
@@ -197,7 +214,7 @@ class PluginRegistry:
         if walk is not None and walk.call != "stop_all" and not walk.ending:
             walk.ending = True
             if walk.current is not None and walk.current._guard.flight is not None:
-                self._interrupt(walk.current)
+                interrupt(walk.current)
 
     async def stop_all(self) -> None:
         """Stop every plugin that is not at rest, in order of registration, whatever happens on the way.
@@ -234,10 +251,12 @@ class PluginRegistry:
         try:
             for plugin in self._plugins.values():
                 walk.current = plugin
-                since, known = asyncio.get_running_loop().time(), len(walk.problems)
-                await self._stop(plugin, walk)
+                since = asyncio.get_running_loop().time()
+                problem, urgent = await bring_to_rest(plugin)
+                if problem is not None:
+                    walk.problems.append(problem)
+                walk.urgent = walk.urgent or urgent
                 if self._on_attempted is not None:
-                    problem = walk.problems[-1] if len(walk.problems) > known else None
                     self._on_attempted(plugin, asyncio.get_running_loop().time() - since, problem)
         finally:
             self._walk = None
@@ -292,15 +311,25 @@ class PluginRegistry:
 
     # How they go.
 
-    def _check_mutable(self, wanted: str) -> None:
+    def _check_new(self, wanted: str, plugin: Plugin) -> None:
+        """Refuse what cannot be put into this registry now."""
+        if not isinstance(plugin, Plugin):
+            what = f"the class {plugin.__qualname__}, make an instance" if isinstance(plugin, type) else repr(plugin)
+            raise TypeError(f"{wanted} takes a Plugin, or what as_plugin(...) makes of an object; this is {what}")
+        self._check_walk(wanted)
+        if plugin._guard.hub is not None:
+            raise AlreadyRegistered(plugin.info.name)
+
+    def _check_walk(self, wanted: str) -> None:
         if self._walk is not None:
             raise RegistryBusy(wanted, self._walk.call)
+
+    def _check_members(self, wanted: str) -> None:
         if self._health_checks:
             raise RegistryBusy(wanted, "health_check_all")
 
     async def _advance(self, call: str, trigger: str) -> None:
-        if self._walk is not None:
-            raise RegistryBusy(call, self._walk.call)
+        self._check_walk(call)
         walk = self._walk = _Walk(call)
         try:
             for plugin in self._plugins.values():
@@ -312,9 +341,6 @@ class PluginRegistry:
             self._walk = None
             walk.end()
 
-    def _interrupt(self, plugin: Plugin) -> None:
-        plugin._guard.take_flight().interrupt(Abandoned(plugin.info.name, plugin.state))
-
     async def _end_bulk_start(self) -> BaseException | None:
         """End an ``init_all`` or ``start_all`` that is under way. Returns a cancellation met meanwhile."""
         cancelled: BaseException | None = None
@@ -325,37 +351,6 @@ class PluginRegistry:
             except asyncio.CancelledError as error:
                 cancelled = error
         return cancelled
-
-    async def _stop(self, plugin: Plugin, walk: _Walk) -> None:
-        """Bring one plugin to rest, from wherever it is; note in ``walk`` what went wrong."""
-        assert walk.task is not None
-        guard = plugin._guard
-        told: Flight | None = None
-        while guard.flight is not None:
-            flight = guard.take_flight()
-            if flight is not told and not guard.coming_to_rest:
-                self._interrupt(plugin)
-            told = flight
-            try:
-                await flight.ended()
-            except asyncio.CancelledError as cancelled:
-                walk.urgent = walk.urgent or cancelled
-        if guard.state in guard.lifecycle.rest or guard.state == guard.lifecycle.initial:
-            return
-        requests = walk.task.cancelling()
-        try:
-            if not guard.can(STOP):
-                await guard.fail(Abandoned(plugin.info.name, guard.state))
-            await guard.fire(STOP)
-        except PluginError as error:
-            walk.problems.append(error)
-        except BaseException as error:
-            cancelled_itself = isinstance(error, asyncio.CancelledError) and walk.task.cancelling() == requests
-            failed = HookFailed(plugin.info.name, STOP, describe(error))
-            failed.__cause__ = error
-            walk.problems.append(failed)
-            if not (isinstance(error, Exception) or cancelled_itself):
-                walk.urgent = walk.urgent or error
 
     # Last, because in the lines after it the name would mean this method.
     def list(self) -> builtins.list[PluginInfo]:

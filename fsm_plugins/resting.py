@@ -7,6 +7,7 @@ Both outlive a cancellation of their caller: a stop that is cancelled still has 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection
 
 from fsm_plugins.channels import Receiver
@@ -48,7 +49,7 @@ async def drain(
                 break
             # Woken by each read that ends and by each worker; a worker that ends may have been the last reader.
             waits_for: list[asyncio.Future[object]] = [*reading, *working, alarm]  # type: ignore[list-item]
-            await asyncio.wait(waits_for, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits_for, timeout=_timeout(left), return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError as error:
         cancelled = error
     finally:
@@ -100,10 +101,16 @@ async def _end(
         if left <= 0:
             break
         try:
-            await asyncio.wait([worker.task for worker in live], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            tasks = [worker.task for worker in live]
+            await asyncio.wait(tasks, timeout=_timeout(left), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError as error:
             cancelled = error
     return cancelled
+
+
+def _timeout(left: float) -> float | None:
+    """Return what asyncio takes for so many seconds: no timer for no limit."""
+    return left if left < math.inf else None
 
 
 def _cancel(worker: Worker[object]) -> None:

@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from fsm_plugins.config.converter import Check, RawTable
 from fsm_plugins.metadata import Deadlines
+from fsm_plugins.supervision import Backoff, Child, Policy, Restart
 
 __all__ = ["AppSection", "ChannelSection", "Config", "PluginSection", "merge_deadlines"]
 
@@ -56,6 +57,7 @@ class PluginSection:
         inputs, outputs: for a port that is not connected to the channel of its own name, that channel.
         deadlines: what was given for this plugin or else for all of them, in seconds; see `merge_deadlines`.
         settings: what its class is to be built with, unchecked; see `structure_settings`.
+        restart, backoff, group: what is different for it under the supervisor; see `Child`.
     """
 
     use: str
@@ -64,6 +66,9 @@ class PluginSection:
     outputs: Mapping[str, str] = field(factory=dict)
     deadlines: Mapping[str, Seconds] = field(factory=dict)
     settings: RawTable = field(factory=dict)
+    restart: Restart | None = None
+    backoff: Backoff | None = None
+    group: str | None = None
 
 
 @frozen
@@ -74,6 +79,7 @@ class Config:
         source: the file, as it was given.
         directory: where the file is, an absolute path.
         app: the table ``[app]``.
+        supervisor: the table ``[supervisor]``; None if there is none.
         channels, plugins: the sections by their names, in the order of the file.
         unsound: the key paths of the sections in which a problem was found. What is wrong there is at its default, and
             a plugin without a usable ``use`` or name is left out: who checks how things fit together
@@ -83,9 +89,19 @@ class Config:
     source: str
     directory: Path
     app: AppSection
+    supervisor: Policy | None = None
     channels: Mapping[str, ChannelSection] = field(factory=dict)
     plugins: Mapping[str, PluginSection] = field(factory=dict)
     unsound: frozenset[str] = frozenset()
+
+    @property
+    def children(self) -> dict[str, Child]:
+        """What is different for single plugins under the supervisor."""
+        return {
+            name: Child(section.restart, section.backoff, section.group)
+            for name, section in self.plugins.items()
+            if (section.restart, section.backoff, section.group) != (None, None, None)
+        }
 
     @property
     def search_path(self) -> tuple[Path, ...]:

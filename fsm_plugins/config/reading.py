@@ -18,11 +18,12 @@ from fsm_plugins.config.model import AppSection, ChannelSection, Config, PluginS
 from fsm_plugins.config.parameters import Parameter, Parameters, parameters_of
 from fsm_plugins.errors import ConfigError, DefinitionError, Problem
 from fsm_plugins.metadata import PluginInfo
+from fsm_plugins.supervision import Policy
 
 __all__ = ["load_config", "read_config"]
 
 
-_ROOT = Parameters({key: Parameter(key, RawTable) for key in ("app", "channels", "plugins")})
+_ROOT = Parameters({key: Parameter(key, RawTable) for key in ("app", "supervisor", "channels", "plugins")})
 
 
 def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Config:
@@ -91,14 +92,14 @@ def _tree(path: str | os.PathLike[str]) -> dict[str, object] | Problem:
 
 def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[Config, list[Flaw]]:
     """Return what is sound of the raw values, and what is not, in their order."""
-    tables: dict[str, Any] = {"app": {}, "channels": {}, "plugins": {}}
+    tables: dict[str, Any] = {"app": {}, "supervisor": {}, "channels": {}, "plugins": {}}
     flaws: dict[str, list[Flaw]] = {}
     for key, value in tree.items():
         sound, flaws[key] = structure_keywords(_ROOT, {key: value})
         tables.update(sound)
     unsound = set()
 
-    def check(section: type, table: object, *keys: str, **defaults: str) -> dict[str, Any]:
+    def check(section: type, table: object, *keys: str, **defaults: object) -> dict[str, Any]:
         """Return what is sound of the table at ``keys``."""
         found: Sequence[Flaw]
         try:
@@ -118,6 +119,8 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
         return {**defaults, **values}
 
     app = AppSection(**check(AppSection, tables["app"], "app", name=Path(path).stem))
+    # Who has a supervisor in a file wants to know of a blocked loop; in code it is asked for.
+    policy = check(Policy, tables["supervisor"], "supervisor", watchdog=1.0)
     channels = {
         name: ChannelSection(**check(ChannelSection, raw, "channels", name)) for name, raw in tables["channels"].items()
     }
@@ -126,6 +129,7 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
         source=os.fspath(path),
         directory=Path(path).absolute().parent,
         app=app,
+        supervisor=Policy(**policy) if "supervisor" in tree else None,
         channels={name: section for name, section in channels.items() if _is_name(name)},
         plugins={
             name: PluginSection(**{**values, "deadlines": {**app.deadlines, **values.get("deadlines", {})}})

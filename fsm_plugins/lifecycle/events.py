@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
@@ -22,6 +22,8 @@ from fsm_plugins.lifecycle.table import State
 __all__ = ["Hub", "Listener", "TransitionEvent"]
 
 logger = logging.getLogger("fsm_plugins")
+
+E = TypeVar("E")
 
 
 @frozen
@@ -35,6 +37,7 @@ class TransitionEvent:
         at: when, in seconds since the epoch, by the hub's clock.
         duration: how long the call took, in seconds of the event loop's clock.
         cause: what made it fail, otherwise None.
+        call: the trigger of the call that came to this; empty where a plugin failed outside of any call.
     """
 
     plugin: str
@@ -44,6 +47,7 @@ class TransitionEvent:
     at: float
     duration: float
     cause: BaseException | None = None
+    call: str = ""
 
     def __str__(self) -> str:
         text = f"{self.plugin}: {self.source} -> {self.dest} ({self.trigger}, {self.duration:.3f} s)"
@@ -53,7 +57,7 @@ class TransitionEvent:
 Listener: TypeAlias = Callable[[TransitionEvent], object]
 
 
-class Hub:
+class Hub(Generic[E]):
     """Tells events to listeners, one event at a time.
 
     Args:
@@ -64,12 +68,12 @@ class Hub:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
-        self.listeners: tuple[Listener, ...] = ()
-        self._untold: deque[TransitionEvent] = deque()
+        self.listeners: tuple[Callable[[E], object], ...] = ()
+        self._untold: deque[E] = deque()
         self._telling = False
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` with every `TransitionEvent` from now on. Returns a function that ends it.
+    def subscribe(self, listener: Callable[[E], object]) -> Callable[[], None]:
+        """Call ``listener`` with every event from now on. Returns a function that ends it.
 
         Raises:
             TypeError: ``listener`` cannot be called, or is asynchronous and so would never run.
@@ -88,7 +92,7 @@ class Hub:
 
         return unsubscribe
 
-    def publish(self, event: TransitionEvent) -> None:
+    def publish(self, event: E) -> None:
         """Tell ``event`` to every listener, after the events that are still being told."""
         self._untold.append(event)
         if self._telling:
@@ -101,7 +105,7 @@ class Hub:
                 try:
                     listener(event)
                 except (Exception, asyncio.CancelledError):
-                    logger.exception("a listener raised on the event '%s'; the transition stands", event)
+                    logger.exception("a listener raised on the event '%s'; what happened stands", event)
                 except BaseException as error:  # such as SystemExit: it goes on, but only when all have been told
                     urgent = urgent or error
         self._telling = False
@@ -110,8 +114,8 @@ class Hub:
 
 
 @frozen(eq=False)
-class _Subscription:
-    listener: Listener
+class _Subscription(Generic[E]):
+    listener: Callable[[E], object]
 
-    def __call__(self, event: TransitionEvent) -> None:
+    def __call__(self, event: E) -> None:
         self.listener(event)

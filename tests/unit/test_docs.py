@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/lifecycles.md", "docs/diagrams.md", "docs/verification-schedules.md")
+PAGES = (
+    "README.md",
+    "docs/lifecycles.md",
+    "docs/diagrams.md",
+    "docs/supervision.md",
+    "docs/verification-schedules.md",
+)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

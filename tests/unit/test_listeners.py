@@ -35,7 +35,7 @@ def watched(*plugins: Plugin, clock: Callable[[], float] = lambda: 7.0) -> tuple
 
 
 def test_an_event_tells_what_happened() -> None:
-    """Who, by which trigger, from where to where, when, how long it took, and why if it failed."""
+    """Who, by which trigger, from where to where, when, how long it took, in which call, and why if it failed."""
 
     async def main() -> None:
         plugin = Slow()
@@ -44,8 +44,8 @@ def test_an_event_tells_what_happened() -> None:
         cause = OSError("disk")
         await plugin.fail(cause)
         assert heard == [
-            TransitionEvent("slow", "init", plugin.lifecycle.initial, heard[0].dest, 7.0, 1.5, None),
-            TransitionEvent("slow", "fail", heard[0].dest, plugin.state, 7.0, 0.0, cause),
+            TransitionEvent("slow", "init", plugin.lifecycle.initial, heard[0].dest, 7.0, 1.5, None, "init"),
+            TransitionEvent("slow", "fail", heard[0].dest, plugin.state, 7.0, 0.0, cause, ""),
         ]
         assert str(heard[1]) == "slow: initialized -> failed (fail, 0.000 s): OSError('disk')"
 
