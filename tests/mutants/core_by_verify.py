@@ -18,6 +18,7 @@ _TABLE = "fsm_plugins/lifecycle/table.py"
 _GUARD = "fsm_plugins/guard.py"
 _FLIGHT = "fsm_plugins/flight.py"
 _REGISTRY = "fsm_plugins/registry.py"
+_STOPPING = "fsm_plugins/stopping.py"
 
 
 def _arcs() -> list[tuple[str, str, str, str]]:
@@ -161,21 +162,21 @@ _MORE: list[tuple[str, str, str, str]] = [
     ),
     (
         "a stopped plugin is stopped again by stop_all",
-        _REGISTRY,
-        "        if guard.state in guard.lifecycle.rest or guard.state == guard.lifecycle.initial:\n",
-        "        if guard.state == guard.lifecycle.initial:\n",
+        _STOPPING,
+        "    if guard.state in guard.lifecycle.rest or guard.state == guard.lifecycle.initial:\n",
+        "    if guard.state == guard.lifecycle.initial:\n",
     ),
     (
         "stop_all interrupts a stop under way",
-        _REGISTRY,
-        "            if flight is not told and not guard.coming_to_rest:\n",
-        "            if flight is not told:\n",
+        _STOPPING,
+        "        if flight is not told and not guard.coming_to_rest:\n",
+        "        if flight is not told:\n",
     ),
     (
         "stop_all does not wait for a call under way",
-        _REGISTRY,
-        "                await flight.ended()\n            except asyncio.CancelledError as cancelled:\n",
-        "                break\n            except asyncio.CancelledError as cancelled:\n",
+        _STOPPING,
+        "            await flight.ended()\n",
+        "            break\n",
     ),
     (
         "stop_all does not wait for the end of a bulk start",
@@ -227,23 +228,20 @@ _MORE: list[tuple[str, str, str, str]] = [
     (
         "an abandoned bulk start does not tell the hook",
         _REGISTRY,
-        (
-            "            if walk.current is not None and walk.current._guard.flight is not None:\n"
-            "                self._interrupt(walk.current)\n"
-        ),
-        "",
-    ),
-    (
-        "a cancellation of stop_all is forgotten while it waits",
-        _REGISTRY,
-        "                walk.urgent = walk.urgent or cancelled\n",
+        "                interrupt(walk.current)\n",
         "                pass\n",
     ),
     (
+        "a cancellation of stop_all is forgotten while it waits",
+        _STOPPING,
+        "            urgent = urgent or cancelled\n",
+        "            pass\n",
+    ),
+    (
         "stop_all fails a plugin and does not stop it",
-        _REGISTRY,
-        "            await guard.fire(STOP)\n",
-        "            if guard.state not in guard.lifecycle.failures:\n                await guard.fire(STOP)\n",
+        _STOPPING,
+        "        await guard.fire(STOP)\n",
+        "        if guard.state not in guard.lifecycle.failures:\n            await guard.fire(STOP)\n",
     ),
     (
         "a registry is busy from the beginning",
