@@ -40,8 +40,12 @@ CALLBACK: Final = 0
 # the one for a step has no name) and in Python. Other methods of a task, such as cancel, are plain callbacks.
 STEPS_OF_TASKS: Final = frozenset({"", "task_wakeup", "wakeup", "__step", "__wakeup", "__step_run_and_handle_result"})
 
+PATIENCE: Final = 100
+"""How many steps others may take while something is ready. A schedule that passes it over for longer is not fair, and
+shows nothing: with a task that goes round for ever it would never end."""
+
 Ending: TypeAlias = Literal["done", "stalled", "cut"]
-"""How a run ended: all is done; nothing can ever happen any more; or it took more steps than it may."""
+"""How a run ended: all is done; nothing can ever happen any more; or it took too many steps, or was not fair."""
 
 
 class Uncontrolled(RuntimeError):
@@ -168,6 +172,11 @@ class ControlledLoop(_Loop):  # type: ignore[misc]
             sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(None)
 
+    @property
+    def steps(self) -> int:
+        """How many steps this run has taken."""
+        return self._steps
+
     # Running.
 
     def drive(self, tasks: Sequence[asyncio.Future[Any]], choose: Choose | None = None, limit: int = 10_000) -> Ending:
@@ -191,7 +200,12 @@ class ControlledLoop(_Loop):  # type: ignore[misc]
             left -= 1
             if left < 0:
                 return "cut"
-            entry = ready.pop(0) if len(ready) == 1 or choose is None else self._choose(choose)
+            if len(ready) == 1 or choose is None:
+                entry = ready.pop(0)
+            elif self._steps - ready[0].batch > PATIENCE:
+                return "cut"
+            else:
+                entry = self._choose(choose)
             self._step(entry)
 
     def settle(self, limit: int = 10_000) -> bool:
@@ -269,7 +283,9 @@ class ControlledLoop(_Loop):  # type: ignore[misc]
         if isinstance(task, ControlledTask) and getattr(callback, "__name__", "") in STEPS_OF_TASKS:
             if self.on_ready is not None:
                 self.on_ready(task.number)
-            self._ready.append(_Ready(self._steps, task.number, callback, args, context or contextvars.copy_context()))
+            if context is None:  # not "or": an empty context is false
+                context = contextvars.copy_context()
+            self._ready.append(_Ready(self._steps, task.number, callback, args, context))
             return None
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(_Ready(self._steps, CALLBACK, handle._run, (), None))
@@ -279,7 +295,9 @@ class ControlledLoop(_Loop):  # type: ignore[misc]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         if threading.get_ident() != self._thread:
-            self.refuse("call_soon_threadsafe", "a thread")
+            # It is not that thread's fault, and nobody would see what is raised there.
+            self.met.append(Uncontrolled("call_soon_threadsafe", "a thread"))
+            return asyncio.Handle(callback, args, self, context)
         handle: asyncio.Handle = self.call_soon(callback, *args, context=context)
         return handle
 

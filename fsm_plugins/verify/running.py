@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from fsm_plugins.driving import Drive, where
+from fsm_plugins.driving import Drive, Worker, where
 from fsm_plugins.verify.footprints import Watcher
 from fsm_plugins.verify.loop import CALLBACK, Choose, ControlledLoop
 from fsm_plugins.verify.overlap import CANCEL, Label, Overlap
@@ -26,7 +26,7 @@ from fsm_plugins.verify.subjects import Cell, Fields, Session, Subject
 
 __all__ = ["Bench", "Narrator"]
 
-STEPS: Final = 5_000
+STEPS: Final = 2_000
 """How many steps one run may take; one that takes more is cut off, and its cell is not complete."""
 
 
@@ -48,6 +48,7 @@ class Bench:
     _alone: set[tuple[object, ...]] | None = None
     _errors: set[str] = field(factory=set)
     _twins: tuple[tuple[int, int], ...] = ()
+    _threads: int = field(factory=threading.active_count)
 
     def __attrs_post_init__(self) -> None:
         calls = self.cell.calls
@@ -114,13 +115,15 @@ class Bench:
             broken = None if self.invariant is None else self.check_invariant(session, self.invariant)
             last = session.finish()
             if last is not None and loop.drive([loop.create_task(last)], limit=STEPS) != "done":
-                session.errors["stop_all does not end"] = RuntimeError("it was called afterwards")
+                session.errors["stop_all, which does not end when it is called afterwards"] = None
             finding = self.judge(session) or broken
         elif finding is None and ending == "stalled":
             finding = self.stalled(session)
         elif finding is None:
             self.cut += 1
         loop.settle()
+        if finding is None and threading.active_count() > self._threads:
+            finding = self.uncontrolled("a thread that is at work")
         return session, finding
 
     def one_after_the_other(self) -> None:
@@ -153,13 +156,14 @@ class Bench:
     def beyond_control(self) -> ScheduleFinding | None:
         """Say what was asked of the loop that it cannot do."""
         met = sorted({str(error) for error in self.loop.met})
-        return self.finding("uncontrolled", "nothing but tasks, timers and callbacks", "; ".join(met)) if met else None
+        return self.uncontrolled("; ".join(met)) if met else None
+
+    def uncontrolled(self, got: str) -> ScheduleFinding:
+        return self.finding("uncontrolled", "nothing but tasks, timers and callbacks", got)
 
     def stalled(self, session: Session) -> ScheduleFinding:
-        if threading.active_count() > 1 and any(
-            thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()
-        ):
-            return self.finding("uncontrolled", "nothing but tasks, timers and callbacks", "a thread that is at work")
+        if threading.active_count() > self._threads:
+            return self.uncontrolled("a thread that is at work")
         waiting = [
             f"{call} waits at {_place(task) or 'an unknown place'}"
             for call, task in zip(self.cell.calls, session.tasks, strict=True)
@@ -215,14 +219,14 @@ class Bench:
         if self._alone is None:
             self.loop.settle()
             self.one_after_the_other()
-        for name, error in session.errors.items():
-            if name not in self._errors:
-                kind: Kind = "deadlock" if name == "DeadlineExceeded" else "race"
-                return self.finding(
-                    kind,
-                    "what the calls come to one after the other",
-                    f"{name}: {_said(error)}" if name != type(error).__name__ else _said(error),
-                )
+        kind: Kind = "race"
+        new = [name for name in session.errors if name not in self._errors]
+        if "DeadlineExceeded" in new:
+            new, kind = ["DeadlineExceeded"], "deadlock"
+        for name in new:
+            error = session.errors[name]
+            got = name if error is None else _said(error)
+            return self.finding(kind, "what the calls come to one after the other", got)
         return None
 
     def check_invariant(self, session: Session, invariant: Callable[[Any], object]) -> ScheduleFinding | None:
@@ -255,13 +259,15 @@ def _said(error: BaseException) -> str:
 
 
 def _place(task: asyncio.Task[Any]) -> str:
-    """Return the place where a task waits; in a hook, that of the hook, which the guard drives step by step."""
+    """Return the place where a task waits; in a hook or a worker, that of the code that is stepped there."""
     waiting: object = task.get_coro()
     while waiting is not None:
         frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
-        drive = frame.f_locals.get("self") if frame is not None else None
-        if isinstance(drive, Drive):
-            return where(drive._coroutine)
+        stepping = frame.f_locals.get("self") if frame is not None else None
+        if isinstance(stepping, Drive):
+            return where(stepping._coroutine)
+        if isinstance(stepping, Worker):
+            return where(stepping.coroutine)
         waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
     return where(task.get_coro())
 

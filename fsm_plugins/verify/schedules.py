@@ -5,7 +5,7 @@ and brought to the state, the calls are started as tasks on a `ControlledLoop`, 
 each time with the tasks in another order, until there is no other order:
 
 1. a few schedules that the footprints of the runs before suggest, which find most races at once;
-2. depth-first, every schedule; if that takes more than a cell may take:
+2. depth-first, every schedule; if that takes more than a cell may take, or some are cut off:
 3. every schedule with no, one, two, ... departures from the order of asyncio, as far as the number allows;
 4. random schedules by priorities (PCT).
 
@@ -17,7 +17,6 @@ the finding.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -42,6 +41,8 @@ EACH: Final = 20_000
 """How many schedules are made of a cell before it is left incomplete."""
 CUT: Final = 5
 """How many runs of a cell may be cut off until it is left: they go on for ever, it seems."""
+BOUNDED: Final = 2_000
+"""How many schedules with few departures are made of a cell that is not complete."""
 SAMPLES: Final = 200
 """How many random schedules are made of a cell that is not complete."""
 SMALLER: Final = 500
@@ -66,20 +67,41 @@ class _Search:
         """Search the cell; returns whether every schedule was run. ``found`` is the finding, if there is one."""
         bench = self.bench
         try:
-            complete = depth_first(self.first, bound=self.preemptions, most=EACH)
-            if bench.cut:
+            complete = depth_first(self.first, bound=self.preemptions, most=EACH) and not bench.cut
+            if complete and bench.schedules == 1 and not self.same():
                 return False
             if not complete and self.found is None and self.preemptions is None:
-                for bound in itertools.count():
-                    before = bench.schedules
-                    if not depth_first(self.once, bound=bound, most=EACH // 4) or bench.schedules == before:
-                        break
-            if not complete and self.found is None:
+                self.bounded()
+            if not complete and self.found is None and not bench.cut:
                 pct(self.once, seed=0, runs=SAMPLES, changes=3, steps=bench.longest)
         except Departed as departed:
             self.found = bench.finding("uncontrolled", "the same choices to make the same run", str(departed))
             return False
         return complete and self.found is None
+
+    def bounded(self) -> None:
+        """Make as many schedules as there may be with no, one, two, ... departures from the ordinary order."""
+        self.bench.cut = 0
+        left = BOUNDED
+        for bound in range(BOUNDED):
+            before = self.bench.schedules
+            every = depth_first(self.once, bound=bound, most=left)
+            left -= self.bench.schedules - before
+            if not every or left <= 0:
+                break
+
+    def same(self) -> bool:
+        """Make the only schedule there is once more; returns whether it was the same, which nothing else would show."""
+        bench = self.bench
+        session, finding = bench.run(Follow())
+        steps = bench.loop.steps
+        again, _ = bench.run(Follow())
+        if session is None or again is None or finding is not None:
+            return True
+        if (steps, session.history) != (bench.loop.steps, again.history):
+            got = f"once {steps} steps, then {bench.loop.steps}"
+            self.found = bench.finding("uncontrolled", "the same choices to make the same run", got)
+        return self.found is None
 
     def once(self, choose: Choose) -> bool:
         if time.monotonic() > self.until:

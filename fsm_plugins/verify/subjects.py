@@ -72,13 +72,14 @@ class Session(ABC):
     Attributes:
         cell: what is explored.
         history: what has happened, see `fsm_plugins.verify.overlap`.
-        errors: what hooks or calls raised of their own, by the name of the type.
+        errors: what hooks or calls raised of their own, by the name of the type; and other things that should not
+            happen, unless they happen when the calls are made one after the other.
         tasks: the tasks that make the calls.
     """
 
     cell: Cell
     history: list[Label] = Factory(list)
-    errors: dict[str, BaseException] = Factory(dict)
+    errors: dict[str, BaseException | None] = Factory(dict)
     tasks: list[asyncio.Task[None]] = Factory(list)
     _under_way: set[int] = Factory(set)
 
@@ -108,7 +109,7 @@ class Session(ABC):
         self._under_way.add(i)
         outcome = await self.make(i, call)
         if outcome == ("cancelled",) and Call(CANCEL, str(i)) not in self.cell.calls:
-            self.errors["CancelledError"] = asyncio.CancelledError("that nobody asked for")
+            self.errors["CancelledError, which nobody asked for"] = None
         self._under_way.discard(i)
         history.append(("return", i, outcome))
 
@@ -238,7 +239,9 @@ class _PluginSession(Session):
                 return "failed", error.name, error.trigger, self.cause(error.__cause__)
             case StopFailed():
                 for problem in error.exceptions:
-                    if isinstance(problem, HookFailed):
+                    if isinstance(problem, DeadlineExceeded):
+                        self.errors["DeadlineExceeded"] = problem
+                    elif isinstance(problem, HookFailed):
                         self.cause(problem.__cause__ or problem)
                 return "stop failed", tuple([getattr(problem, "name", "?") for problem in error.exceptions])
             case RegistryBusy():
@@ -258,8 +261,12 @@ class _PluginSession(Session):
             status.reason.startswith("not running: ") or status.reason.endswith(" is under way")
         ):
             return status.level, status.reason
-        if not status.is_healthy and not (failure is not None and status.reason == describe(failure)):
-            self.errors[f"health {status.level}"] = RuntimeError(status.reason)
+        if (
+            status.is_unhealthy
+            and status.reason.startswith("CancelledError")
+            and (failure is None or status.reason != describe(failure))
+        ):
+            self.errors["a health check that tells of its own cancellation"] = None
         return status.level, ""
 
     def cause(self, error: BaseException | None) -> str:
@@ -294,7 +301,7 @@ class _PluginSession(Session):
         except Exception as error:
             self._outcome(error)
         for name in self._left():
-            self.errors[f"{name} does not come to rest"] = RuntimeError("stop_all was called afterwards")
+            self.errors[f"{name}, which does not come to rest when stop_all is called afterwards"] = None
 
     def _left(self) -> list[str]:
         """Return the names of the plugins that are not at rest."""
@@ -312,7 +319,11 @@ def _works(plugin: Plugin) -> str:
     """Say whether a worker goes on although the plugin is in a state in which none does."""
     guard, lifecycle = plugin._guard, plugin.lifecycle
     idle = guard.state == lifecycle.initial or guard.state in lifecycle.rest or guard.state in lifecycle.failures
-    return "at work" if idle and any(not worker.task.cancelling() for worker in guard.workers) else ""
+    return (
+        "at work"
+        if idle and any(not (worker.task.done() or worker.task.cancelling()) for worker in guard.workers)
+        else ""
+    )
 
 
 class Plugins(Subject):

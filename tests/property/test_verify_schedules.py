@@ -140,6 +140,24 @@ def test_what_is_locked_is_not_found(waits: int) -> None:
     assert result.completed == result.cells == 1
 
 
+def test_what_depends_on_the_order_of_the_calls_is_not_found() -> None:
+    """Each order of the calls is a right one."""
+
+    class Log:
+        def __init__(self) -> None:
+            self.lines: tuple[str, ...] = ()
+
+        async def one(self) -> None:
+            self.lines += ("one",)
+
+        async def two(self) -> None:
+            self.lines += ("two",)
+
+    result = explore_schedules(Log, ["one", "two"])
+    assert result.holds, result
+    assert explore_schedules(Log, ["one", "two"], tasks=3).holds
+
+
 def test_a_deadlock_is_found() -> None:
     """Two locks, taken in two orders."""
 
@@ -243,6 +261,37 @@ def test_the_failure_with_the_fewest_departures_is_told() -> None:
     assert result.finding is not None
     assert ordinary.finding is not None
     assert result.finding.choices == ordinary.finding.choices
+
+
+def test_a_failure_is_told_with_as_few_departures_as_it_takes() -> None:
+    """Depth-first search meets one that departs more often first: with one departure less there is none."""
+    gone: list[str] = []  # no attribute, so that no footprint leads there
+
+    class Order:
+        def __init__(self) -> None:
+            gone.clear()
+
+    def going(name: str, waits: int) -> Any:
+        async def go(_order: Order) -> None:
+            for _ in range(waits):
+                await asyncio.sleep(0)
+            gone.append(name)
+
+        go.__name__ = name
+        return go
+
+    def never(order: Order) -> bool:
+        """The last one is first in one order; that this takes one departure more in another one must not show."""
+        return gone.index("a") < gone.index("b")
+
+    arguments: dict[str, Any] = {"tasks": None, "invariant": never, "observe": lambda _: None}
+    calls = [going("a", 1), going("b", 2), going("c", 2)]
+    finding = explore_schedules(Order, calls, **arguments).finding
+    assert finding is not None
+    fewest = next(k for k in range(9) if explore_schedules(Order, calls, preemptions=k, **arguments).finding)
+    other = explore_schedules(Order, calls, preemptions=fewest, **arguments).finding
+    assert other is not None
+    assert finding.choices == other.choices
 
 
 # Scope.
@@ -515,6 +564,19 @@ def test_random_schedules_are_those_of_the_seed() -> None:
 
     assert paths(1) == paths(1) != paths(2)
     assert len(set(paths(1))) > 1
+
+
+@pytest.mark.parametrize("changes", [0, 1])
+def test_random_priorities_change_as_often_as_they_may(changes: int) -> None:
+    """To run one task, then the other, and then the first again takes one change."""
+    tree: list[tuple[int, ...]] = []
+
+    def run(choose: Any) -> bool:
+        tree.append((choose([1, 2]), choose([1, 2]), choose([1, 2])))
+        return True
+
+    assert pct(run, seed=0, runs=50, changes=changes, steps=3)
+    assert any(len(set(path)) > 1 for path in tree) == (changes > 0)
 
 
 def test_given_choices_are_followed_and_then_the_ordinary_ones() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -106,7 +107,9 @@ def test_time_jumps_to_the_next_timer_when_nothing_is_ready() -> None:
             await asyncio.sleep(3600 / 1000)
         said.append(f"{loop.time()}")
 
-    assert run(work)[1] == ["first", "second", "late", "3.6"]
+    _, said, loop = run(work)
+    assert said == ["first", "second", "late", "3.6"]
+    assert loop.errors == []
 
 
 def test_a_deadlock_is_seen() -> None:
@@ -197,6 +200,32 @@ def test_what_cannot_be_controlled_is_refused_and_noted(call: Callable[[], Await
     _, said, loop = run(work)
     assert said == [f"loop.{what} cannot be controlled; try sample_schedules, which uses a real event loop"]
     assert [str(error) for error in loop.met] == said
+
+
+def test_a_task_keeps_its_context() -> None:
+    """Also an empty one: what is set in it is there after a wait."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+    async def work(said: list[str]) -> None:
+        token = variable.set("set")
+        await asyncio.sleep(0)
+        said.append(variable.get("lost"))
+        variable.reset(token)
+
+    loop, said = ControlledLoop(), list[str]()
+    with loop.running():
+        loop.drive([loop.create_task(work(said), context=contextvars.Context())])
+    assert said == ["set"]
+
+
+def test_a_schedule_that_is_not_fair_is_cut() -> None:
+    """A task that goes round for ever is not chosen for ever."""
+
+    async def spin(_said: list[str]) -> None:
+        while True:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    assert run(spin, counting("x", 1), choose=min)[0] == "cut"
 
 
 def test_it_is_not_run_inside_of_another_loop() -> None:
