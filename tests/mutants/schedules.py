@@ -141,8 +141,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a cell is complete although runs were cut off",
         _SCHEDULES,
-        "            if bench.cut:\n                return False\n",
-        "",
+        "most=EACH) and not bench.cut\n",
+        "most=EACH)\n",
     ),
     (
         "a failure is not made smaller",
@@ -226,8 +226,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a worker that goes on is not seen",
         _SUBJECTS,
-        '    return "at work" if idle and any(',
-        '    return "at work" if False and any(',
+        "        if idle and any(not (worker.task.done()",
+        "        if False and any(not (worker.task.done()",
     ),
     (
         "a state that is not reached counts as complete",

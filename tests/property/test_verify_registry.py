@@ -12,7 +12,9 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsm_plugins import LIFECYCLE, RESTARTABLE, Arc, DefinitionError, Lifecycle, State
+from fsm_plugins import LIFECYCLE, RESTARTABLE, Arc, DeadlineExceeded, DefinitionError, Lifecycle, State
+from fsm_plugins.guard import Guard
+from fsm_plugins.lifecycle.machine import Move
 from fsm_plugins.verify.model import Call, Entry, Fault, SequentialModel
 from fsm_plugins.verify.overlap import Overlap, Standing
 from fsm_plugins.verify.registry_space import explore_registry
@@ -78,8 +80,6 @@ def test_a_departure_is_told_by_the_calls_that_lead_there() -> None:
 
 def test_what_a_call_leaves_behind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A state is nothing but the states of the plugins, and that is checked after every call."""
-    from fsm_plugins.guard import Guard
-
     release = Guard._release
 
     def forgetful(self: Guard) -> None:
@@ -91,6 +91,23 @@ def test_what_a_call_leaves_behind_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     result = explore_registry(plugins=1)
     assert result.departure is not None
     assert result.departure.expected == "nothing left behind"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(asyncio.CancelledError, "is cancelled"), (DeadlineExceeded, "hangs"), (BaseException, "raises")],
+)
+def test_hooks_break_in_every_way(kind: type[BaseException], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guard that does not fail the plugin for one kind of breakage departs where a hook breaks that way."""
+    commit = Guard._commit_failure
+
+    def lenient(self: Guard, cause: BaseException) -> Move | None:
+        return None if isinstance(cause, kind) else commit(self, cause)
+
+    monkeypatch.setattr(Guard, "_commit_failure", lenient)
+    result = explore_registry(plugins=1)
+    assert result.departure is not None
+    assert words in result.departure.steps[-1]
 
 
 def test_time_that_is_up_is_inconclusive() -> None:

@@ -17,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsm_plugins import Deadlines, DefinitionError, HealthStatus, Plugin, PluginInfo, PluginRegistry
+from fsm_plugins.guard import Guard
+from fsm_plugins.lifecycle.machine import Move
 from fsm_plugins.verify.real_loop import sample_schedules
 from fsm_plugins.verify.schedules import explore_schedules, replay
 from fsm_plugins.verify.search import Departed, Follow, depth_first, pct
@@ -241,6 +243,34 @@ def test_a_hook_that_hangs_in_some_schedules_only_is_a_deadlock() -> None:
     assert result.finding is not None
     assert result.finding.kind == "deadlock"
     assert "DeadlineExceeded" in result.finding.got
+
+
+class Pumps(Quiet):
+    """Has a worker."""
+
+    async def on_start(self) -> None:
+        self.spawn(self.pump())
+
+    async def pump(self) -> None:
+        await asyncio.Event().wait()
+
+
+def test_a_worker_that_outlives_its_plugin_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed plugin does no work; here the guard forgets to end it."""
+    commit = Guard._commit_failure
+
+    def forgetful(self: Guard, cause: BaseException) -> Move | None:
+        workers, self.workers = self.workers, set()
+        try:
+            return commit(self, cause)
+        finally:
+            self.workers = workers
+
+    assert explore_schedules(Pumps, ["fail"], states=["running"]).holds
+    monkeypatch.setattr(Guard, "_commit_failure", forgetful)
+    result = explore_schedules(Pumps, ["fail"], states=["running"])
+    assert result.finding is not None
+    assert result.finding.got.endswith("at work")
 
 
 def test_an_invariant_that_does_not_hold_is_found() -> None:
