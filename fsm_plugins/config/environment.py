@@ -13,9 +13,10 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Final, Self
 
-from attrs import field, frozen
+from attrs import evolve, field, fields, frozen
 
 from fsm_plugins.errors import Problem, suggestion
+from fsm_plugins.supervision import Backoff, Group, Health, Policy
 
 __all__ = ["PREFIX", "EnvKey", "EnvText", "find_key", "overlay", "plain"]
 
@@ -99,6 +100,15 @@ class _Table:
 _MAPPING = _Table(open=True, whole=True)
 _SETTINGS = _Table(open=True)
 _APP = _Table({"name": None, "on_failure": None, "plugin_path": None, "deadlines": _MAPPING})
+
+
+def _of(section: type, **tables: _Table) -> _Table:
+    """Return the table of a class; which of its keys are tables is given."""
+    return _Table({**dict.fromkeys(each.name for each in fields(section)), **tables}, whole=True)
+
+
+_BACKOFF = _of(Backoff)
+_SUPERVISOR = _of(Policy, backoff=_BACKOFF, health=_of(Health), groups=_Table(kind="group", items=_of(Group)))
 _PLUGIN = _Table(
     {
         "use": None,
@@ -107,11 +117,15 @@ _PLUGIN = _Table(
         "outputs": _MAPPING,
         "deadlines": _MAPPING,
         "settings": _SETTINGS,
+        "restart": None,
+        "backoff": _BACKOFF,
+        "group": None,
     }
 )
 _ROOT = _Table(
     {
         "app": _APP,
+        "supervisor": evolve(_SUPERVISOR, whole=False),
         "channels": _Table(kind="channel", items=_Table({"capacity": None})),
         "plugins": _Table(kind="plugin", items=_PLUGIN),
     }
