@@ -27,11 +27,12 @@ from attrs import define, evolve
 from fsm_plugins.errors import DefinitionError
 from fsm_plugins.verify.footprints import Footprints, Watcher
 from fsm_plugins.verify.loop import Choose, ControlledLoop
-from fsm_plugins.verify.registry_space import quiet
+from fsm_plugins.verify.plugin_subjects import subject_of
+from fsm_plugins.verify.registry_field import quiet
 from fsm_plugins.verify.running import Bench
 from fsm_plugins.verify.schedule_results import Kind, ScheduleFinding, ScheduleResult, ScheduleRun
 from fsm_plugins.verify.search import Departed, Follow, depth_first, pct
-from fsm_plugins.verify.subjects import AnyCall, Cell, Subject, subject_of
+from fsm_plugins.verify.subjects import AnyCall, Cell, Subject
 
 __all__ = ["Kind", "ScheduleFinding", "ScheduleResult", "ScheduleRun", "explore_schedules", "replay"]
 
@@ -186,6 +187,8 @@ def _told(bench: Bench, choices: Sequence[int]) -> ScheduleRun:
 
 def _confirmed(bench: Bench, finding: ScheduleFinding) -> ScheduleFinding:
     """Run a failure twice more, and return it with its steps; or say that it is not the schedule that decides."""
+    if finding.kind == "uncontrolled":
+        return finding
     try:
         finding = _smallest(bench, finding)
         runs = [_told(bench, finding.choices) for _ in range(2)]

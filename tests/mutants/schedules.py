@@ -17,9 +17,11 @@ _SEARCH = "fsm_plugins/verify/search.py"
 _FOOTPRINTS = "fsm_plugins/verify/footprints.py"
 _MODEL = "fsm_plugins/verify/model.py"
 _OVERLAP = "fsm_plugins/verify/overlap.py"
+_FIELD = "fsm_plugins/verify/registry_field.py"
 _REGISTRY = "fsm_plugins/verify/registry_space.py"
 _RUNNING = "fsm_plugins/verify/running.py"
 _SCHEDULES = "fsm_plugins/verify/schedules.py"
+_PLUGINS = "fsm_plugins/verify/plugin_subjects.py"
 _SUBJECTS = "fsm_plugins/verify/subjects.py"
 _EXPORT = "fsm_plugins/verify/export.py"
 _REAL = "fsm_plugins/verify/real_loop.py"
@@ -225,7 +227,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ),
     (
         "a worker that goes on is not seen",
-        _SUBJECTS,
+        _PLUGINS,
         "        if idle and any(not (worker.task.done()",
         "        if False and any(not (worker.task.done()",
     ),
@@ -256,7 +258,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ),
     (
         "what is left behind goes unnoticed",
-        _REGISTRY,
+        _FIELD,
         "            if guard.flight is not None or guard._health is not None or guard.workers:\n",
         "            if False:\n",
     ),
