@@ -38,7 +38,7 @@ _set = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", hel
 @click.option("--depth", type=click.IntRange(1), default=_DEFAULT.depth, show_default=True, help="Calls in a sequence.")
 @click.option("--faults", type=click.IntRange(0), default=_DEFAULT.faults, show_default=True, help="In a sequence.")
 @click.option("--plugins", type=click.IntRange(1), default=_DEFAULT.plugins, show_default=True, help="In a registry.")
-@click.option("--tasks", type=click.IntRange(1), default=_DEFAULT.tasks, show_default=True, help="Calls at a time.")
+@click.option("--tasks", type=click.IntRange(1, 4), default=_DEFAULT.tasks, show_default=True, help="Calls at a time.")
 @click.option("--preemptions", type=click.IntRange(0), default=_DEFAULT.preemptions, show_default=True)
 @click.option("--layers", default=",".join(ALL_LAYERS), show_default=True, help="Which, with commas between.")
 @click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after this time.")

@@ -157,6 +157,7 @@ class Counterexample:
             module, _, made = target.partition(":")
             first, second = sorted([f"from {module} import {made}", "from fsm_plugins.verify import replay"])
             lines += [first, second]
+        layer = finding.layer or "L0"
         lines += ["", "", f"def test_{name}() -> None:"]
         lines += [f'    """{_plain(finding.expected or "It holds")}."""']
         keywords = f", settings={settings}" if settings not in (None, "{}") else ""
@@ -165,7 +166,7 @@ class Counterexample:
             lines += [f"    # {_plain(str(finding))}", f"    replay([{calls}], {made}{keywords}).assert_holds()"]
         else:
             lines[2:] = [line.replace("import replay", "import verify") for line in lines[2:]]
-            lines += [f'    verify({made}{keywords}, layers=["{finding.layer or "L0"}"]).assert_holds()']
+            lines += [f'    verify({made}{keywords}, layers=["{layer}"]).assert_holds()']
         return "\n".join([*lines, ""])
 
     def sequence_diagram(self) -> Sequence:
@@ -286,8 +287,8 @@ class Report:
             count = len(self.findings)
             return f"refuted: {count} finding{'s' if count != 1 else ''} ({self.scope})"
         if self.inconclusive:
-            found = "a run cannot be repeated" if self.findings else "nothing was found"
-            return f"inconclusive: {found}, but not everything was tried ({layers} done; {self.scope})"
+            found = "a run cannot be repeated" if self.findings else "nothing was found, but not everything was tried"
+            return f"inconclusive: {found} ({layers} done; {self.scope})"
         return f"holds within the scope: {layers}; {self.scope}"
 
     def assert_holds(self) -> None:

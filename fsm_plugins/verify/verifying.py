@@ -54,8 +54,8 @@ def verify(
             plugins are verified one by one, as they are wired.
         settings: keywords for the class or the function.
         scope: how far to go; ``Scope()`` unless given.
-        layers: ``L0`` static, ``L1`` sequences of calls, ``L2`` faults at every await, ``L3`` a registry of plugins with
-            its lifecycle, ``L4`` calls at the same time.
+        layers: ``L0`` static, ``L1`` sequences of calls, ``L2`` faults at every await, ``L3`` a registry of plugins
+            with its lifecycle, ``L4`` calls at the same time.
         invariant: a function of the plugin that is asked after each call. It returns False or raises if it is broken.
         messages: input port -> messages to feed it with. Without, they are made up from the type of the port.
         ignore: code or slug of a check -> why it may be broken. A class can have these as ``verify_ignore``.

@@ -146,6 +146,8 @@ def calls_at_once(
                     left = result.finding.got
                 elif result.finding is not None:
                     findings = (_finding(subject, result.finding),)
+                    if result.finding.kind == "uncontrolled":
+                        unfinished.append(result.inconclusive)
                 elif result.inconclusive:
                     unfinished.append(_unfinished(result))
                 unreached += result.unreached
@@ -156,11 +158,9 @@ def calls_at_once(
         finally:
             before.end_children()
             before.restore()
-    note = (
-        f"{subject.name}: {len(unreached)} concurrent cells are not reached, such as {unreached[0]}"
-        if unreached
-        else ""
-    )
+    note = ""
+    if unreached:
+        note = f"{subject.name}: {len(unreached)} concurrent cells are not reached, such as {unreached[0]}"
     return Part(findings, Coverage(concurrent_cells=(done, cells)), "; ".join(unfinished), left, note, runs)
 
 

@@ -97,7 +97,7 @@ def test_correct_plugins_hold(target: Any) -> None:
     report = verify(target, scope=SMALL)
     report.assert_holds()
     assert report.exit_code == 0 and report.counterexample is None
-    assert report.completed == ("L0", "L1", "L2") and not report.incomplete
+    assert report.completed == ALL_LAYERS and not report.incomplete
 
 
 def test_everything_there_is_is_counted() -> None:
