@@ -167,6 +167,7 @@ def _has_fault(script: Script) -> bool:
 # One plugin.
 
 
+_UNDER_WAY: Final = "interrupted"
 _POISONED: Final = "what one plugin leaves behind makes the next one fail"
 
 
@@ -192,14 +193,14 @@ def _verify_one(exploration: Exploration, layers: Sequence[str]) -> Report:
             if exploration.poisoned:
                 incomplete[layer] = _POISONED
                 continue
-            incomplete[layer] = "interrupted"
+            incomplete[layer] = _UNDER_WAY
             go()
             del incomplete[layer]
             completed.append(layer)
         for layer, find in (("L3", _registry), ("L4", _schedules)):
             if layer not in layers:
                 continue
-            incomplete[layer] = "interrupted"
+            incomplete[layer] = _UNDER_WAY
             exploration.budget.check()
             part = find(exploration)
             parts.append(part)
@@ -209,7 +210,8 @@ def _verify_one(exploration: Exploration, layers: Sequence[str]) -> Report:
             elif not part.left:
                 completed.append(layer)
     except OutOfTime as reason:
-        incomplete = {layer: incomplete.get(layer, str(reason)) for layer in layers if layer not in completed}
+        late = {layer: str(reason) for layer in layers if layer not in completed}
+        incomplete = {**late, **{layer: why for layer, why in incomplete.items() if why != _UNDER_WAY}}
     except KeyboardInterrupt:
         incomplete = {layer: "interrupted" for layer in layers if layer not in completed}
     except CannotVerify as error:

@@ -28,6 +28,7 @@ from fsm_plugins import (
 from fsm_plugins.diagrams import Step, render_sequence
 from fsm_plugins.testing import PluginContract, machine_of, run
 from fsm_plugins.verify import CannotVerify, Departure, Monitor, Scope, conform, replay, sometimes, verify
+from fsm_plugins.verify.verifying import ALL_LAYERS
 
 SMALL = Scope(depth=4)
 
@@ -214,7 +215,7 @@ def test_time_that_is_up_is_inconclusive() -> None:
     """What was established is told, with what was not."""
     report = verify(Restartable, scope=Scope(depth=30, seconds=0.3))
     assert report.exit_code == 3
-    assert set(report.incomplete.values()) == {"out of time"}
+    assert set(report.incomplete.values()) == {"out of time"}, report
     assert "L0" in report.completed
 
 
