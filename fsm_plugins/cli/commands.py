@@ -127,7 +127,7 @@ def list_plugins(config: str | None, as_json: bool) -> None:
         click.echo(f"{config} configures no plugin", err=True)
 
 
-for _command in (diagram, verify, replay, explain, conform, *COMMANDS):
+for _command in (diagram, verify, replay, explain, conform, export, *COMMANDS):
     main.add_command(_command)
 
 

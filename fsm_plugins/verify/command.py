@@ -15,9 +15,11 @@ import click
 from attrs import evolve
 
 from fsm_plugins.errors import DefinitionError
+from fsm_plugins.lifecycle import LIFECYCLE
 from fsm_plugins.verify.child import Order, Said, carry_out
 from fsm_plugins.verify.codes import CHECKS, LAYERS, find_check
-from fsm_plugins.verify.conformance import conform_file
+from fsm_plugins.verify.conformance import conform_file, lifecycle_named
+from fsm_plugins.verify.export import to_promela, to_tla
 from fsm_plugins.verify.rendering import FORMATS, from_json, render
 from fsm_plugins.verify.report import INCONCLUSIVE, REFUTED, USAGE, Report, Scope
 from fsm_plugins.verify.script import BadToken, Token
@@ -157,8 +159,6 @@ def export(target: str | None, language: str | None, plugins: int, out: Path | N
     if language is None:
         _usage("name the language: --promela or --tla")
     module = "Registry" if out is None else out.stem
-    if language == "tla" and re.fullmatch(r"[A-Za-z]\w*", module, re.ASCII) is None:
-        _usage(f"a TLA+ module has the name of its file, and {module!r} is none; use letters, digits and _")
     try:
         lifecycle = LIFECYCLE if target is None else lifecycle_named(target, [Path.cwd()])
         if language == "promela":
