@@ -1,7 +1,7 @@
 """The core verifies itself, in a small scope: ``python -m tests.verify_core``, which ``make verify`` runs.
 
 Every call of a registry of plugins with each of the lifecycles, and every schedule of two calls at the same time of a
-plugin and of a registry with two. A larger scope: ``python -m tests.verify_core --plugins 4 --tasks 3``.
+plugin and of a registry with two. A larger scope: ``python -m tests.verify_core --plugins 4 --preemptions 2``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plugins", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=2)
-    parser.add_argument("--preemptions", type=int, default=2)
+    parser.add_argument("--preemptions", type=int, default=1)
     given = parser.parse_args()
     holds = True
     for name, lifecycle in (("default", LIFECYCLE), ("restartable", RESTARTABLE), ("pausable", PAUSABLE)):

@@ -6,6 +6,7 @@ when they are told to. L4 runs the plugin itself, with its ports wired, and with
 
 from __future__ import annotations
 
+import gc
 import time
 import warnings
 from collections.abc import Callable
@@ -156,6 +157,7 @@ def calls_at_once(
         except ConfigError as error:
             raise CannotVerify(f"{subject.name} cannot be made: {explain(error)}") from error
         finally:
+            gc.collect()  # what plugins that were given up still hold, while nobody is warned of it
             before.end_children()
             before.restore()
     note = ""
