@@ -552,14 +552,17 @@ async def _copy(self) -> None:
             """
             async def transfer(self, first: asyncio.Lock, second: asyncio.Lock) -> None:
                 async with first:
+                    await asyncio.sleep(0)  # another transfer takes the second one
                     async with second:
                         await asyncio.sleep(0)
             """,
             """
             async def transfer(self, first: asyncio.Lock, second: asyncio.Lock) -> None:
                 one, two = sorted((first, second), key=id)  # always in the same order
-                async with one, two:
+                async with one:
                     await asyncio.sleep(0)
+                    async with two:
+                        await asyncio.sleep(0)
             """,
         ),
         "race": _both(
@@ -588,13 +591,18 @@ async def _copy(self) -> None:
             """,
         ),
         "uncontrolled": _both(
-            "async def on_start(self) -> None:\n    await asyncio.sleep(random.random())",
+            """
+            async def on_start(self) -> None:
+                for _ in range(random.randrange(100)):
+                    await asyncio.sleep(0)
+            """,
             """
             def __init__(self, seed: int = 0) -> None:
                 self.random = random.Random(seed)
 
             async def on_start(self) -> None:
-                await asyncio.sleep(self.random.random())
+                for _ in range(self.random.randrange(100)):
+                    await asyncio.sleep(0)
             """,
         ),
         "trace-departs": (

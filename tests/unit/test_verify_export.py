@@ -129,7 +129,7 @@ def test_the_command_writes_what_the_functions_return(tmp_path: Path) -> None:
     """To stdout or a file; a TLA+ module has the name of its file."""
     assert export("--promela", "--plugins", "2").stdout == to_promela(plugins=2)
     assert export("fsm_plugins:RESTARTABLE", "--promela").stdout == to_promela(RESTARTABLE)
-    assert export("fsm_plugins:Plugin", "--tla").stdout == to_tla()
+    assert export("--tla").stdout == to_tla()
     assert export("--tla", "--out", str(tmp_path / "Plugins.tla")).exit_code == 0
     assert (tmp_path / "Plugins.tla").read_text(encoding="utf-8") == to_tla(module="Plugins")
 
