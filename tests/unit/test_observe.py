@@ -30,6 +30,7 @@ from fsm_plugins import (
     Receiver,
     Sender,
 )
+from fsm_plugins.cli.control import _one_line
 from fsm_plugins.config import read_config
 from fsm_plugins.observe import (
     Feed,
@@ -584,3 +585,8 @@ def test_a_missing_extra_is_told_with_its_command(
     """At load, and not as a traceback in the middle."""
     monkeypatch.setattr("fsm_plugins.observe.observation.find_spec", lambda _: None)
     assert any(f"pip install 'fsm-plugins[{extra}]'" in what for what in problems(tmp_path, key).values())
+
+
+def test_what_an_application_says_does_nothing_to_the_terminal() -> None:
+    """A plugin's name and its failure are somebody else's text."""
+    assert _one_line("a\x1b[2J\r\nb\u202e\x9b") == "a [2J  b  "
