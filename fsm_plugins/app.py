@@ -12,9 +12,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
@@ -42,11 +42,15 @@ from fsm_plugins.ports import ports_of
 from fsm_plugins.registry import PluginRegistry
 from fsm_plugins.supervision import Action, Restart, SupervisionEvent, Supervisor, of_the_plugin, problems_of
 
-__all__ = ["Application", "Blueprint", "read_blueprint"]
+__all__ = ["Application", "Blueprint", "Phase", "read_blueprint"]
 
 logger = logging.getLogger("fsm_plugins")
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+# How far `Application.run` has come: "running" is said when every plugin has been started, and "stopping" before the
+# first one is told to stop. A start that fails goes from "starting" to "ended".
+Phase: TypeAlias = Literal["created", "starting", "running", "stopping", "ended"]
 
 
 @frozen
@@ -157,6 +161,7 @@ class Application:
         registry: the plugins. Subscribe to it before `run`.
         observation: who writes the journal and serves the endpoint while it runs.
         supervisor: who restarts plugins that fail; None if nobody does.
+        phase: how far `run` has come; `follow` tells of each.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -195,6 +200,8 @@ class Application:
         self._told = asyncio.Event()
         self._failure: PluginFailed | RestartsExhausted | None = None
         self._stopping = False
+        self.phase: Phase = "created"
+        self._followers: list[Callable[[Phase], object]] = []
         self._top.subscribe(self._heard)
 
     @classmethod
@@ -241,13 +248,18 @@ class Application:
             PluginFailed: a plugin failed while it was running, and nobody restarts it. The others have been stopped.
             RestartsExhausted: the supervisor gave up. The plugins have been stopped.
             StopFailed: it ended in order, but plugins did not stop cleanly.
+            PluginError: it was run before. Nothing happened.
         """
+        if self.phase != "created":
+            raise PluginError(f"application {self.name!r} was run before; to run it again, make another one")
         target: Target
         if self.supervisor is not None:
             target = SupervisorTarget(self.supervisor, self.name)
         else:
             target = RegistryTarget(self.registry, self.name, self._orchestrator)
-        with self._signals() if signals else nullcontext():
+        with self._signals() if signals else nullcontext(), self._phases():
+            if self._told.is_set():
+                return  # nobody wants it any more
             async with self.observation.running(target):
                 await self._run(until_idle, seconds)
 
@@ -255,7 +267,12 @@ class Application:
         """Start, wait, and stop."""
         try:
             async with self._top.running():
-                await self._until_told(until_idle, seconds)
+                if not self._told.is_set():
+                    self._enter("running")
+                try:
+                    await self._until_told(until_idle, seconds)
+                finally:
+                    self._enter("stopping")
                 self._stopping = True
                 if self._failure is not None:
                     raise self._failure
@@ -273,11 +290,38 @@ class Application:
         if not self._told.is_set():
             logger.info("application %r stops: %s", self.name, reason)
             self._told.set()
+            if self.phase in ("starting", "running"):
+                self._enter("stopping")
             self._top.abandon_start()
+
+    def follow(self, follower: Callable[[Phase], object]) -> None:
+        """Call ``follower`` with each `Phase` that `run` comes to, for those who wait for it or report it.
+
+        It is a plain function, called by `run` in the event loop. What it raises is logged and changes nothing.
+        """
+        self._followers.append(follower)
 
     def receipt(self) -> tuple[Receipt, ...]:
         """Return how each plugin ended, in order. To be called after `run`."""
         return self._orchestrator.receipt()
+
+    @contextmanager
+    def _phases(self) -> Iterator[None]:
+        self._enter("starting")
+        try:
+            yield
+        finally:
+            self._enter("ended")
+
+    def _enter(self, phase: Phase) -> None:
+        if phase == self.phase:
+            return
+        self.phase = phase
+        for follower in self._followers:
+            try:
+                follower(phase)
+            except Exception:
+                logger.exception("a follower of application %r raised in phase %r", self.name, phase)
 
     async def _until_told(self, until_idle: bool, seconds: float | None) -> None:
         waits: list[asyncio.Task[object]] = [asyncio.create_task(self._told.wait())]

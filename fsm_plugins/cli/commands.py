@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import click
 
@@ -11,6 +12,7 @@ from fsm_plugins.app import Application, Blueprint, read_blueprint
 from fsm_plugins.cli.control import COMMANDS
 from fsm_plugins.cli.output import fail, invalid, print_json, print_table
 from fsm_plugins.diagrams.command import diagram
+from fsm_plugins.embedding import attach, run_as_init
 from fsm_plugins.errors import ConfigError, PluginError, StopFailed
 from fsm_plugins.loading import discover
 from fsm_plugins.observe import configure, log_supervision, log_transition
@@ -37,20 +39,29 @@ def main() -> None:
     show_default=True,
     help="How much to tell on stderr.",
 )
+@click.option(
+    "--init/--no-init",
+    default=None,
+    help="Hand signals on and reap orphaned processes from a process of its own. The default as process 1.",
+)
 @_json
-def run(config: str, seconds: float | None, until_idle: bool, log_level: str, as_json: bool) -> None:
+def run(config: str, seconds: float | None, until_idle: bool, log_level: str, init: bool | None, as_json: bool) -> None:
     """Run the plugins of the TOML file CONFIG until SIGTERM or SIGINT, then print a receipt for each.
 
     The first signal stops the plugins in order, producers first, and lets consumers drain. A second one ends the
-    process at once. CONFIG can also be given in the environment, as FSM_PLUGINS_CONFIG.
+    process at once. CONFIG can also be given in the environment, as FSM_PLUGINS_CONFIG. A service manager that wants to
+    be notified (Type=notify of systemd) is.
 
     Exit status: 0 everything stopped cleanly, 1 a plugin failed or had to be forced, 78 the configuration is invalid.
     """
+    if init or (init is None and os.getpid() == 1):
+        _run_as_init()
     application = _build(config, as_json)
     configure(log_level, application.observation.log)
     application.registry.subscribe(log_transition)
     if application.supervisor is not None:
         application.supervisor.subscribe(log_supervision)
+    attach(application)
     problem: PluginError | None = None
     try:
         asyncio.run(application.run(until_idle=until_idle, seconds=seconds))
@@ -121,6 +132,13 @@ for _command in COMMANDS:
 
 
 # What they have in common.
+
+
+def _run_as_init() -> None:
+    try:
+        run_as_init()
+    except PluginError as error:
+        fail(str(error))
 
 
 def _checked(config: str, as_json: bool) -> Blueprint:
