@@ -9,7 +9,7 @@ import importlib.util
 import subprocess
 import sys
 
-from benchmarks import bulk, imports, lifecycle
+from benchmarks import bulk, imports, lifecycle, supervision
 from benchmarks._measure import Report, Target, command
 
 
@@ -22,7 +22,7 @@ def channels() -> Report:
 
 def main() -> int:
     """Run everything."""
-    benchmarks = [lifecycle.benchmark, bulk.benchmark, imports.benchmark]
+    benchmarks = [lifecycle.benchmark, bulk.benchmark, supervision.benchmark, imports.benchmark]
     if importlib.util.find_spec("benchmarks.channels"):
         benchmarks.append(channels)
     return command("What the core costs.", benchmarks)
