@@ -10,7 +10,7 @@ import importlib.util
 import subprocess
 import sys
 
-from benchmarks import bulk, imports, lifecycle, observe, verify
+from benchmarks import bulk, imports, lifecycle, observe, schedules, supervision, verify
 from benchmarks._measure import Report, Target, command
 
 
@@ -23,7 +23,15 @@ def channels() -> Report:
 
 def main() -> int:
     """Run everything."""
-    benchmarks = [lifecycle.benchmark, bulk.benchmark, imports.benchmark, observe.benchmark, verify.benchmark]
+    benchmarks = [
+        lifecycle.benchmark,
+        bulk.benchmark,
+        supervision.benchmark,
+        imports.benchmark,
+        observe.benchmark,
+        verify.benchmark,
+        schedules.benchmark,
+    ]
     if importlib.util.find_spec("benchmarks.channels"):
         benchmarks.append(channels)
     if importlib.util.find_spec("ironpost"):

@@ -71,14 +71,17 @@ def test_s3_shutdown_interrupts_whatever_is_under_way(case: Case, after: float, 
 
     async def main() -> tuple[float, float]:
         supervisor = build(case, world)
-        begun: list[float] = []
+        marks: list[float] = []
 
         async def block() -> None:
-            async with supervisor.running():
-                try:
-                    await asyncio.sleep(1e9 if cancelled else after)
-                finally:
-                    begun.append(world.now())
+            try:
+                async with supervisor.running():
+                    try:
+                        await asyncio.sleep(1e9 if cancelled else after)
+                    finally:
+                        marks.append(world.now())
+            finally:
+                marks.append(world.now())
 
         task = asyncio.create_task(block())
         if cancelled:
@@ -87,12 +90,11 @@ def test_s3_shutdown_interrupts_whatever_is_under_way(case: Case, after: float, 
         with suppress(RestartsExhausted, asyncio.CancelledError):
             await task
         births = sum(isinstance(entry, Birth) for _, entry in world.log)
-        ended = world.now()
         assert all(plugin.state in ("stopped", "created") for plugin in supervisor.registry)
         assert len(asyncio.all_tasks()) == 1
         await asyncio.sleep(1e5)
         assert sum(isinstance(entry, Birth) for _, entry in world.log) == births
-        return (begun[0] if begun else ended), ended
+        return marks[0], marks[-1]
 
     begun, ended = run(main)
     assert begun == ended

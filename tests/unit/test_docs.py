@@ -24,6 +24,7 @@ PAGES = (
     "docs/supervision.md",
     "docs/observing.md",
     "docs/journal.md",
+    "docs/verification-schedules.md",
 )
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
