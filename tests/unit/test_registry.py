@@ -514,7 +514,8 @@ def test_replace_keeps_the_place_and_the_listeners() -> None:
 def test_what_replace_refuses_changes_nothing() -> None:
     """A name that is not there, what is no plugin, and a walk under way; a health check is none."""
     registry, (a, *_) = three()
-    a.seconds = 5.0
+    assert isinstance(a, Idle)
+    a.seconds = 3.0
 
     async def main() -> None:
         with pytest.raises(NotFound, match="no plugin named 'z'"):
