@@ -12,9 +12,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
@@ -35,17 +35,22 @@ from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import FAIL, INIT, START, TransitionEvent
 from fsm_plugins.loading import load
 from fsm_plugins.metadata import Deadlines
+from fsm_plugins.observe import Observation, RegistryTarget, SupervisorTarget, Target, observation_problems
 from fsm_plugins.orchestrator import Orchestrator, Plan, PluginSpec, Receipt, plan
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.ports import ports_of
 from fsm_plugins.registry import PluginRegistry
 from fsm_plugins.supervision import Action, Restart, SupervisionEvent, Supervisor, of_the_plugin, problems_of
 
-__all__ = ["Application", "Blueprint", "read_blueprint"]
+__all__ = ["Application", "Blueprint", "Phase", "read_blueprint"]
 
 logger = logging.getLogger("fsm_plugins")
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+# How far `Application.run` has come: "running" is said when every plugin has been started, and "stopping" before the
+# first one is told to stop. A start that fails goes from "starting" to "ended".
+Phase: TypeAlias = Literal["created", "starting", "running", "stopping", "ended"]
 
 
 @frozen
@@ -87,6 +92,7 @@ def read_blueprint(path: str | os.PathLike[str], environ: Mapping[str, str] | No
         if spec is not None:
             specs.append(spec)
     problems += _strange_deadlines(config, specs)
+    problems += observation_problems(config)
     if "supervisor" in config.unsound:
         pass  # what groups there are is not known
     elif config.supervisor is not None:
@@ -158,7 +164,9 @@ class Application:
         name: what it is called.
         plan: how the plugins are connected.
         registry: the plugins. Subscribe to it before `run`.
+        observation: who writes the journal and serves the endpoint while it runs.
         supervisor: who restarts plugins that fail; None if nobody does.
+        phase: how far `run` has come; `follow` tells of each.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -171,7 +179,14 @@ class Application:
     plugins.clock.use
     """
 
-    def __init__(self, name: str, plugins: Orchestrator | Supervisor, *, on_failure: str = "stop") -> None:
+    def __init__(
+        self,
+        name: str,
+        plugins: Orchestrator | Supervisor,
+        *,
+        on_failure: str = "stop",
+        observation: Observation | None = None,
+    ) -> None:
         self.name = name
         self.supervisor = plugins if isinstance(plugins, Supervisor) else None
         # What is run: the plugins themselves, or the supervisor that runs them.
@@ -186,9 +201,12 @@ class Application:
             self.registry = self._top = plugins.build()
         self.plan: Plan = self._orchestrator.plan
         self._on_failure = on_failure
+        self.observation = observation or Observation()
         self._told = asyncio.Event()
         self._failure: PluginFailed | RestartsExhausted | None = None
         self._stopping = False
+        self.phase: Phase = "created"
+        self._followers: list[Callable[[Phase], object]] = []
         self._top.subscribe(self._heard)
 
     @classmethod
@@ -213,7 +231,8 @@ class Application:
                 plugins = Orchestrator(blueprint.specs, channels)
             else:
                 plugins = Supervisor(blueprint.specs, channels, policy=config.supervisor, children=config.children)
-            return cls(config.app.name, plugins, on_failure=config.app.on_failure)
+            observation = Observation.from_config(config)
+            return cls(config.app.name, plugins, on_failure=config.app.on_failure, observation=observation)
         except ConfigError as error:
             raise ConfigError(blueprint.source, error.problems) from error.__cause__
 
@@ -234,33 +253,80 @@ class Application:
             PluginFailed: a plugin failed while it was running, and nobody restarts it. The others have been stopped.
             RestartsExhausted: the supervisor gave up. The plugins have been stopped.
             StopFailed: it ended in order, but plugins did not stop cleanly.
+            PluginError: it was run before. Nothing happened.
         """
-        with self._signals() if signals else nullcontext():
-            try:
-                async with self._top.running():
+        if self.phase != "created":
+            raise PluginError(f"application {self.name!r} was run before; to run it again, make another one")
+        target: Target
+        if self.supervisor is not None:
+            target = SupervisorTarget(self.supervisor, self.name)
+        else:
+            target = RegistryTarget(self.registry, self.name, self._orchestrator)
+        with self._signals() if signals else nullcontext(), self._phases():
+            async with self.observation.running(target):
+                await self._run(until_idle, seconds)
+
+    async def _run(self, until_idle: bool, seconds: float | None) -> None:
+        """Start, wait, and stop."""
+        if self._told.is_set():
+            return  # nobody wants it any more
+        try:
+            async with self._top.running():
+                if not self._told.is_set():
+                    self._enter("running")
+                try:
                     await self._until_told(until_idle, seconds)
-                    self._stopping = True
-                    if self._failure is not None:
-                        raise self._failure
-            except HookFailed as error:
-                if not isinstance(error.__cause__, Abandoned):
-                    raise of_the_plugin(error) from error.__cause__
-                # The start was abandoned, because somebody wanted the application to end.
+                finally:
+                    self._enter("stopping")
+                self._stopping = True
                 if self._failure is not None:
-                    raise self._failure from self._failure.__cause__
-            except StopFailed as error:
-                raise of_the_plugin(error) from None
+                    raise self._failure
+        except HookFailed as error:
+            if not isinstance(error.__cause__, Abandoned):
+                raise of_the_plugin(error) from error.__cause__
+            # The start was abandoned, because somebody wanted the application to end.
+            if self._failure is not None:
+                raise self._failure from self._failure.__cause__
+        except StopFailed as error:
+            raise of_the_plugin(error) from None
 
     def shutdown(self, reason: str = "shutdown was called") -> None:
         """Let `run` end. It returns when everything has been stopped. To call it again does nothing."""
         if not self._told.is_set():
             logger.info("application %r stops: %s", self.name, reason)
             self._told.set()
+            if self.phase in ("starting", "running"):
+                self._enter("stopping")
             self._top.abandon_start()
+
+    def follow(self, follower: Callable[[Phase], object]) -> None:
+        """Call ``follower`` with each `Phase` that `run` comes to, for those who wait for it or report it.
+
+        It is a plain function, called by `run` in the event loop. What it raises is logged and changes nothing.
+        """
+        self._followers.append(follower)
 
     def receipt(self) -> tuple[Receipt, ...]:
         """Return how each plugin ended, in order. To be called after `run`."""
         return self._orchestrator.receipt()
+
+    @contextmanager
+    def _phases(self) -> Iterator[None]:
+        self._enter("starting")
+        try:
+            yield
+        finally:
+            self._enter("ended")
+
+    def _enter(self, phase: Phase) -> None:
+        if phase == self.phase:
+            return
+        self.phase = phase
+        for follower in self._followers:
+            try:
+                follower(phase)
+            except Exception:
+                logger.exception("a follower of application %r raised in phase %r", self.name, phase)
 
     async def _until_told(self, until_idle: bool, seconds: float | None) -> None:
         waits: list[asyncio.Task[object]] = [asyncio.create_task(self._told.wait())]

@@ -35,7 +35,7 @@ from fsm_plugins.lifecycle import TransitionEvent
 from fsm_plugins.planning import plan
 from fsm_plugins.plugin import Plugin, identify
 from fsm_plugins.ports import keywords_of
-from fsm_plugins.receipts import Receipt
+from fsm_plugins.receipts import ChannelStatus, Receipt
 from fsm_plugins.registry import PluginRegistry
 from fsm_plugins.specs import Plan, PluginSpec
 
@@ -219,6 +219,13 @@ class Orchestrator:
         return tuple(
             Receipt.of(name, member.plugin, member.seconds, member.error, left[name])
             for name, member in members.items()
+        )
+
+    def channels(self) -> tuple[ChannelStatus, ...]:
+        """Return how the channels are that were built, in the order of the plan. To ask costs them nothing."""
+        return tuple(
+            ChannelStatus(name, end.capacity, len(end), end.accepted, end.waits)
+            for name, end in self._receivers.items()
         )
 
     # Making a plugin.

@@ -1,22 +1,23 @@
-"""``run``, ``check`` and ``list``."""
+"""``run``, ``check`` and ``list``. The others are in modules of their own."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 
 import click
 
 import fsm_plugins
 from fsm_plugins.app import Application, Blueprint, read_blueprint
-from fsm_plugins.cli.output import fail, invalid, print_json, print_table, set_up_logging
+from fsm_plugins.cli.control import COMMANDS
+from fsm_plugins.cli.output import fail, invalid, print_json, print_table
 from fsm_plugins.diagrams.command import diagram
+from fsm_plugins.embedding import attach, run_as_init
 from fsm_plugins.errors import ConfigError, PluginError, StopFailed
-from fsm_plugins.lifecycle import TransitionEvent
 from fsm_plugins.loading import discover
+from fsm_plugins.observe import configure, log_supervision, log_transition
 from fsm_plugins.orchestrator import Receipt
-
-logger = logging.getLogger("fsm_plugins")
+from fsm_plugins.verify.command import conform, explain, replay, verify
 
 _config = click.argument("config", envvar="FSM_PLUGINS_CONFIG", type=click.Path())
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
@@ -39,18 +40,29 @@ def main() -> None:
     show_default=True,
     help="How much to tell on stderr.",
 )
+@click.option(
+    "--init/--no-init",
+    default=None,
+    help="Hand signals on and reap orphaned processes from a process of its own. The default as process 1.",
+)
 @_json
-def run(config: str, seconds: float | None, until_idle: bool, log_level: str, as_json: bool) -> None:
+def run(config: str, seconds: float | None, until_idle: bool, log_level: str, init: bool | None, as_json: bool) -> None:
     """Run the plugins of the TOML file CONFIG until SIGTERM or SIGINT, then print a receipt for each.
 
     The first signal stops the plugins in order, producers first, and lets consumers drain. A second one ends the
-    process at once. CONFIG can also be given in the environment, as FSM_PLUGINS_CONFIG.
+    process at once. CONFIG can also be given in the environment, as FSM_PLUGINS_CONFIG. A service manager that wants to
+    be notified (Type=notify of systemd) is.
 
     Exit status: 0 everything stopped cleanly, 1 a plugin failed or had to be forced, 78 the configuration is invalid.
     """
-    set_up_logging(log_level)
+    if init or (init is None and os.getpid() == 1):
+        _run_as_init()
     application = _build(config, as_json)
-    application.registry.subscribe(_log_transition)
+    configure(log_level, application.observation.log)
+    application.registry.subscribe(log_transition)
+    if application.supervisor is not None:
+        application.supervisor.subscribe(log_supervision)
+    attach(application)
     problem: PluginError | None = None
     try:
         asyncio.run(application.run(until_idle=until_idle, seconds=seconds))
@@ -115,10 +127,18 @@ def list_plugins(config: str | None, as_json: bool) -> None:
         click.echo(f"{config} configures no plugin", err=True)
 
 
-main.add_command(diagram)
+for _command in (diagram, verify, replay, explain, conform, *COMMANDS):
+    main.add_command(_command)
 
 
 # What they have in common.
+
+
+def _run_as_init() -> None:
+    try:
+        run_as_init()
+    except PluginError as error:
+        fail(str(error))
 
 
 def _checked(config: str, as_json: bool) -> Blueprint:
@@ -203,8 +223,3 @@ def _one_line(error: PluginError) -> str:
     if isinstance(error, StopFailed):
         return "; ".join(str(problem) for problem in error.exceptions)
     return str(error)
-
-
-def _log_transition(event: TransitionEvent) -> None:
-    if event.cause is None:
-        logger.info("%s", event)

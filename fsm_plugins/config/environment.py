@@ -13,10 +13,10 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Final, Self
 
-from attrs import field, fields, frozen
+from attrs import evolve, field, fields, frozen
 
 from fsm_plugins.errors import Problem, suggestion
-from fsm_plugins.supervision.policy import Backoff, Group, Health, Policy
+from fsm_plugins.supervision import Backoff, Group, Health, Policy
 
 __all__ = ["PREFIX", "EnvKey", "EnvText", "find_key", "overlay", "plain"]
 
@@ -100,11 +100,15 @@ class _Table:
 _MAPPING = _Table(open=True, whole=True)
 _SETTINGS = _Table(open=True)
 _APP = _Table({"name": None, "on_failure": None, "plugin_path": None, "deadlines": _MAPPING})
-_BACKOFF, _GROUP, _HEALTH = (_Table({field.name: None for field in fields(cls)}) for cls in (Backoff, Group, Health))
-_SUPERVISOR = _Table(
-    {field.name: None for field in fields(Policy)}
-    | {"backoff": _BACKOFF, "groups": _Table(kind="group", items=_GROUP), "health": _HEALTH}
-)
+
+
+def _of(section: type, **tables: _Table) -> _Table:
+    """Return the table of a class; which of its keys are tables is given."""
+    return _Table({**dict.fromkeys(each.name for each in fields(section)), **tables}, whole=True)
+
+
+_BACKOFF = _of(Backoff)
+_SUPERVISOR = _of(Policy, backoff=_BACKOFF, health=_of(Health), groups=_Table(kind="group", items=_of(Group)))
 _PLUGIN = _Table(
     {
         "use": None,
@@ -118,12 +122,17 @@ _PLUGIN = _Table(
         "group": None,
     }
 )
+_JOURNAL = _Table(dict.fromkeys(("path", "format", "max_bytes", "keep")), whole=True)
+_OBSERVE = _Table(
+    {**dict.fromkeys(("log", "metrics", "socket", "http", "token_file")), "journal": _JOURNAL},
+)
 _ROOT = _Table(
     {
         "app": _APP,
-        "supervisor": _SUPERVISOR,
+        "supervisor": evolve(_SUPERVISOR, whole=False),
         "channels": _Table(kind="channel", items=_Table({"capacity": None})),
         "plugins": _Table(kind="plugin", items=_PLUGIN),
+        "observe": _OBSERVE,
     }
 )
 

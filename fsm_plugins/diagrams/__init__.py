@@ -16,6 +16,7 @@ from fsm_plugins.diagrams.palette import THEMES, Theme
 from fsm_plugins.diagrams.products import product
 from fsm_plugins.diagrams.render import FORMATS, render
 from fsm_plugins.diagrams.sequence import SEQUENCE_FORMATS, Sequence, render_sequence
+from fsm_plugins.diagrams.supervised import of_phases, of_supervision, of_supervisor
 from fsm_plugins.diagrams.tables import markdown
 from fsm_plugins.diagrams.terminal import ascii_art
 from fsm_plugins.diagrams.topology import of_application, of_plan
@@ -46,8 +47,11 @@ __all__ = [
     "of_application",
     "of_lifecycle",
     "of_machine",
+    "of_phases",
     "of_plan",
     "of_registry",
+    "of_supervision",
+    "of_supervisor",
     "plantuml",
     "product",
     "read_trace",

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 import click
 
 from fsm_plugins.app import read_blueprint
+from fsm_plugins.config import Config
 from fsm_plugins.diagrams.as_html import html
 from fsm_plugins.diagrams.blocks import difference
 from fsm_plugins.diagrams.covering import coverage
@@ -23,11 +24,14 @@ from fsm_plugins.diagrams.palette import Theme
 from fsm_plugins.diagrams.pictures import BINARY_FORMATS, CannotDraw, picture
 from fsm_plugins.diagrams.render import FORMATS, render
 from fsm_plugins.diagrams.sequence import SEQUENCE_FORMATS, Sequence, render_sequence
+from fsm_plugins.diagrams.supervised import of_supervision
 from fsm_plugins.diagrams.targets import diagram_of
 from fsm_plugins.diagrams.terminal import ascii_art
 from fsm_plugins.diagrams.topology import of_plan
 from fsm_plugins.diagrams.trace import Step, read_trace
 from fsm_plugins.errors import LoadError
+from fsm_plugins.observe.stores import is_journal, read_file
+from fsm_plugins.orchestrator import Plan
 
 __all__ = ["diagram"]
 
@@ -118,17 +122,21 @@ def lifecycle(target: str | None, marks: tuple[str, ...], direction: Any, output
 @_output(_ALL_FORMATS)
 def app(config: str, marks: tuple[str, ...], direction: Any, output: _Output) -> None:
     """Draw the plugins and channels of the TOML file CONFIG. Nothing is started."""
-    blueprint = read_blueprint(config)
-    if blueprint.problems or blueprint.config is None:
-        click.echo(f"{blueprint.source}: the configuration is invalid, so it cannot be drawn", err=True)
-        for problem in blueprint.problems:
-            click.echo(f"  {problem}", err=True)
-        sys.exit(_EX_CONFIG)
-    drawn = of_plan(blueprint.plan, title=blueprint.config.app.name)
-    # A state diagram would not be the right kind of Mermaid for it.
-    if output.wanted("flowchart") == "mermaid":
-        output = output._replace(format="flowchart")
-    _draw(_marked(drawn, marks, direction), output, "flowchart")
+    plan, sections = _configured(config)
+    _draw_chart(_marked(of_plan(plan, title=sections.app.name), marks, direction), output)
+
+
+@diagram.command()
+@click.argument("config", type=click.Path())
+@_direction
+@_output(_ALL_FORMATS)
+def supervisor(config: str, direction: Any, output: _Output) -> None:
+    """Draw the supervisor of the TOML file CONFIG: its groups, limits and plugins. Nothing is started."""
+    plan, sections = _configured(config)
+    if sections.supervisor is None:
+        _fail(f"{config} has no supervisor; add a table [supervisor], it may be empty")
+    drawn = of_supervision(plan, sections.supervisor, sections.children, title=sections.app.name)
+    _draw_chart(_marked(drawn, (), direction), output)
 
 
 @diagram.command()
@@ -166,6 +174,24 @@ def coverage_(file: str, target: str | None, direction: Any, output: _Output) ->
 # How they go.
 
 
+def _configured(path: str) -> tuple[Plan, Config]:
+    """Return the plan of a configuration and what it says, or end the command with all that is wrong with it."""
+    blueprint = read_blueprint(path)
+    if blueprint.problems or blueprint.config is None:
+        click.echo(f"{blueprint.source}: the configuration is invalid, so it cannot be drawn", err=True)
+        for problem in blueprint.problems:
+            click.echo(f"  {problem}", err=True)
+        sys.exit(_EX_CONFIG)
+    return blueprint.plan, blueprint.config
+
+
+def _draw_chart(drawn: Diagram, output: _Output) -> None:
+    """Draw what is no state diagram, so that this would not be the right kind of Mermaid for it."""
+    if output.wanted("flowchart") == "mermaid":
+        output = output._replace(format="flowchart")
+    _draw(drawn, output, "flowchart")
+
+
 def _target(target: str | None) -> Diagram:
     """Return the diagram of what ``target`` names; modules of the current directory are found, too."""
     try:
@@ -184,6 +210,11 @@ def _marked(drawn: Diagram, marks: tuple[str, ...], direction: Any) -> Diagram:
 
 def _steps(file: str) -> tuple[Step, ...]:
     try:
+        if is_journal(Path(file)):
+            rows, torn = read_file(Path(file))
+            if torn:
+                click.echo(f"{file}: its last line was not written to the end ({torn} bytes)", err=True)
+            return tuple(row.step for row in rows)
         return read_trace(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         _fail(f"{file} cannot be read: {error.strerror or error}")

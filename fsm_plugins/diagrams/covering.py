@@ -9,18 +9,23 @@ from math import log10
 from attrs import evolve
 
 from fsm_plugins.diagrams.model import Diagram, Edge, Node
-from fsm_plugins.diagrams.trace import StepLike, steps_of
+from fsm_plugins.diagrams.trace import Step, StepLike, steps_of
 
 __all__ = ["coverage"]
 
 
-def coverage(diagram: Diagram, events: Iterable[StepLike]) -> Diagram:
+def coverage(diagram: Diagram, events: Iterable[StepLike], *, counts: bool = True) -> Diagram:
     """Return ``diagram`` with its edges painted by how often the steps took them.
 
     An arc that was taken is good, and the thicker the more often; its detail says how often. One that never was is a
     warning, and dotted. The note of a state tells which illegal calls were refused there, how often, and which were
     never tried. States that nobody came to are muted. Arcs that were taken and are not in the diagram are added as bad:
     the diagram is not of the machine that ran.
+
+    Args:
+        diagram: what to paint.
+        events: what happened.
+        counts: whether to say how often. Without, two runs that covered the same make the same picture.
 
     >>> from fsm_plugins import LIFECYCLE
     >>> from fsm_plugins.diagrams import of_lifecycle
@@ -30,9 +35,12 @@ def coverage(diagram: Diagram, events: Iterable[StepLike]) -> Diagram:
     ['init [2 times]']
     """
     steps = steps_of(events)
+    if not counts:
+        steps = tuple(Step("", step.trigger, step.source, step.dest) for step in steps)
+        steps = tuple(dict.fromkeys(steps))
     taken = Counter((step.source, step.trigger, step.dest) for step in steps if step.dest is not None)
     refused = Counter((step.source, step.trigger) for step in steps if step.dest is None)
-    edges = [_edge(edge, taken[edge.source, edge.label, edge.dest]) for edge in diagram.edges]
+    edges = [_edge(edge, taken[edge.source, edge.label, edge.dest], counts) for edge in diagram.edges]
     known = {item.id for item in diagram.items}
     drawn = {(edge.source, edge.label, edge.dest) for edge in diagram.edges}
     nodes = list(diagram.nodes)
@@ -49,7 +57,11 @@ def coverage(diagram: Diagram, events: Iterable[StepLike]) -> Diagram:
     painted = []
     for node in nodes:
         here = [(trigger, refused[node.id, trigger]) for trigger in _all(triggers, refused, node.id)]
-        notes = [f"refused {trigger} {_times(count)}" for trigger, count in here if count]
+        if counts:
+            notes = [f"refused {trigger} {_times(count)}" for trigger, count in here if count]
+        else:
+            tried = [trigger for trigger, count in here if count]
+            notes = [f"refused: {', '.join(tried)}"] if tried else []
         untried = [trigger for trigger, count in here if not count and (node.id, trigger) not in legal]
         if untried:
             notes.append(f"never tried: {', '.join(untried)}")
@@ -64,8 +76,8 @@ def _all(triggers: Iterable[str], refused: Counter[tuple[str, str]], state: str)
     return [*known, *sorted({trigger for source, trigger in refused if source == state} - set(known))]
 
 
-def _edge(edge: Edge, count: int) -> Edge:
-    details = [detail for detail in (edge.detail, _times(count)) if detail]
+def _edge(edge: Edge, count: int, counts: bool) -> Edge:
+    details = [detail for detail in (edge.detail, _times(count) if counts or not count else "") if detail]
     if not count:
         return evolve(edge, detail=", ".join(details), tone="warning", style="dotted")
     return evolve(edge, detail=", ".join(details), tone="good", weight=round(1 + log10(count), 2))

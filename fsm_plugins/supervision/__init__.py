@@ -3,6 +3,7 @@
 from fsm_plugins.supervision.alone import of_the_plugin
 from fsm_plugins.supervision.children import ChildStatus
 from fsm_plugins.supervision.events import Action, SupervisionEvent, SupervisionListener
+from fsm_plugins.supervision.phases import GIVEN_UP, LEFT_ALONE, PHASES, RECOVERING, UP
 from fsm_plugins.supervision.policy import (
     Backoff,
     Child,
@@ -18,6 +19,11 @@ from fsm_plugins.supervision.supervisor import Supervisor
 from fsm_plugins.supervision.watchdog import Watchdog
 
 __all__ = [
+    "GIVEN_UP",
+    "LEFT_ALONE",
+    "PHASES",
+    "RECOVERING",
+    "UP",
     "Action",
     "Backoff",
     "Child",

@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping
 from attrs import Factory, define, frozen
 
 from fsm_plugins.errors import ConfigError, HookFailed, NotReady, PermanentError
+from fsm_plugins.lifecycle import State
 from fsm_plugins.metadata import HealthStatus
+from fsm_plugins.supervision.phases import MOVES, RECOVERING, UP
 from fsm_plugins.supervision.policy import Backoff, Restart
 from fsm_plugins.supervision.tree import Node, Uptime
 
@@ -22,7 +24,7 @@ class ChildStatus:
     Attributes:
         name: the plugin.
         restart: when it is restarted.
-        wanted: whether it is to run: nobody stopped it on request, and it was not given up.
+        phase: whether it runs, comes back, was given up, or is left alone; see ``phases``.
         crashes: how often it failed, failed attempts to start it again included.
         failures: how often in a row, since it last ran for a stable period.
         restarts: how often it was started again.
@@ -33,13 +35,18 @@ class ChildStatus:
 
     name: str
     restart: Restart
-    wanted: bool
+    phase: State
     crashes: int
     failures: int
     restarts: int
     waiting: float | None
     given_up: str
     health: HealthStatus | None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to run: nobody stopped it, and it was not given up."""
+        return self.phase in (UP, RECOVERING)
 
 
 class Recovery:
@@ -76,6 +83,7 @@ class ChildState:
         waiters: callers of ``restart`` and the like.
         unhealthy: how many times in a row it was unhealthy.
         stops: how often the supervisor was asked to stop it.
+        scheduled: how often it was put into a recovery.
         watched: the worker at whose end to see whether it is done.
     """
 
@@ -84,7 +92,7 @@ class ChildState:
     backoff: Backoff
     node: Node
     uptime: Uptime
-    wanted: bool = True
+    phase: State = UP
     crashes: int = 0
     failures: int = 0
     restarts: int = 0
@@ -94,9 +102,24 @@ class ChildState:
     busy: int = 0
     stopping: int = 0
     stops: int = 0
+    scheduled: int = 0
     recovery: Recovery | None = None
     watched: asyncio.Task[object] | None = None
     waiters: list[asyncio.Future[None]] = Factory(list)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to run."""
+        return self.phase in (UP, RECOVERING)
+
+    def move(self, trigger: str) -> None:
+        """Take the move of the table of phases."""
+        self.phase = MOVES[trigger, self.phase]
+
+    def ask_for(self) -> None:
+        """Take note that somebody wants it to run, whatever became of it."""
+        self.move("ask_for")
+        self.given_up = ""
 
     def withdraw(self) -> None:
         """Take it out of the recovery in which it is."""
@@ -118,11 +141,10 @@ class ChildState:
     def status(self, now: float) -> ChildStatus:
         """Return how it is, ``now`` by the event loop's clock."""
         waiting = None if self.recovery is None else max(0.0, self.recovery.due - now)
-        wanted = self.wanted and not self.given_up
         return ChildStatus(
             self.name,
             self.restart,
-            wanted,
+            self.phase,
             self.crashes,
             self.failures,
             self.restarts,

@@ -81,6 +81,8 @@ class Recoveries:
     def schedule(self, names: Iterable[str], due: float) -> None:
         """Have plugins stopped at once, and started again, in order, at ``due`` by the event loop's clock."""
         children = [self._children[name] for name in self._in_order(set(names))]
+        for child in children:
+            child.scheduled += 1
         met = dict.fromkeys(child.recovery for child in children if child.recovery is not None)
         if met:
             recovery, *others = met
@@ -157,9 +159,9 @@ class Recoveries:
                 logger.error("%s", problem, exc_info=problem)
             if urgent is not None:
                 raise urgent
-            if child.restart is Restart.TEMPORARY and not child.given_up and not child.waiters:
+            if child.restart is Restart.TEMPORARY and child.wanted and not child.waiters:
                 self._decisions.give_up(child, "it was stopped with another plugin that failed")
-            if child.given_up and child.recovery is recovery:
+            if not child.wanted and child.recovery is recovery:
                 child.withdraw()
                 child.settle(PluginError(f"plugin {name!r} is given up: {child.given_up}"))
                 if child.restart is Restart.TEMPORARY:
@@ -176,9 +178,12 @@ class Recoveries:
             child = self._children[name]
             if child.recovery is not recovery:
                 continue
+            scheduled = child.scheduled
             error = await self._attempt(child)
-            # It may have been taken over meanwhile; or withdrawn, and then it may be in another one since.
+            # It may have been taken over meanwhile; or withdrawn, and then it may be in another one since; or a failure
+            # that came since takes it along, and then it has to be started once more.
             ours = child.recovery is recovery or (child.recovery is not None and recovery.task in child.recovery.after)
+            ours = ours and child.scheduled == scheduled
             if ours:
                 assert child.recovery is not None
                 child.recovery.pending.discard(name)

@@ -73,6 +73,7 @@ class Supervisor(Plugin):
         name, deadlines: as for every plugin. Without deadlines of its own it takes as long as its plugins do.
 
     Attributes:
+        policy, children: as given.
         registry: the plugins. Subscribe to it for their transitions.
         orchestrator: who owns their channels.
 
@@ -125,7 +126,7 @@ class Supervisor(Plugin):
         deadlines: Deadlines | None = None,
     ) -> None:
         self.policy = policy = policy or Policy()
-        children = children or {}
+        self.children = children = dict(children or {})
         problems = problems_of(policy, children, [spec.name for spec in specs])
         if problems:
             raise ConfigError("supervision", problems)
@@ -205,7 +206,8 @@ class Supervisor(Plugin):
             child = self._child(name)
             if child.stops != stops:
                 raise PluginError(f"plugin {name!r} was stopped on request")
-        child.failures, child.given_up, child.wanted = 0, "", True
+        child.failures = 0
+        child.ask_for()
         child.node.forget()
         now = asyncio.get_running_loop().time()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -238,13 +240,12 @@ class Supervisor(Plugin):
             PluginError: the supervisor is not running, or the plugin did not stop cleanly.
         """
         child = self._child(name)
-        child.wanted = False
+        child.move("leave_alone")
         child.stops += 1
         child.withdraw()
         child.settle(PluginError(f"plugin {name!r} was stopped on request"))
+        self._tell(name, Action.REQUESTED)
         problem, urgent = await self._recoveries.bring_to_rest(child)
-        if not child.wanted:  # else somebody wants it back already
-            self._tell(name, Action.REQUESTED)
         if urgent is not None:
             raise urgent
         if problem is not None:
@@ -383,15 +384,16 @@ class Supervisor(Plugin):
                 child.uptime.begin(now)
                 child.unhealthy = 0
                 if not child.busy:  # somebody started one that can be started again, and so wants it to run
-                    child.wanted, child.given_up = True, ""
+                    child.ask_for()
                     child.withdraw()
+                    child.move("restarted")
                     child.settle(None)
             self._look(child, plugin)
 
     def _left_alone(self, child: ChildState) -> None:
         """Take note that somebody else stopped a plugin, or is just doing so."""
         if not self._stopping and child.wanted:
-            child.wanted = False
+            child.move("leave_alone")
             child.withdraw()
             child.settle(PluginError(f"plugin {child.name!r} was stopped on request"))
             self._tell(child.name, Action.REQUESTED)
@@ -459,7 +461,9 @@ class Supervisor(Plugin):
         else:
             return
         delay = 0.0
-        if not child.given_up:
+        if child.wanted:
+            for name in names:
+                self._children[name].move("recover")
             delay = child.backoff.delay(child.failures, self._rng.random())
             self._tell(child.name, Action.BACKOFF, attempt=child.failures, delay=delay, reason=reason)
         self._recoveries.schedule(names, now + delay)
@@ -486,11 +490,13 @@ class Supervisor(Plugin):
 
     def _give_up(self, child: ChildState, reason: str) -> None:
         child.given_up = reason
+        child.move("give_up")
         logger.error("plugin %r is given up: %s", child.name, reason)
         self._tell(child.name, Action.GAVE_UP, attempt=child.failures, reason=reason)
 
     def _restarted(self, child: ChildState) -> None:
         """Take note that a plugin runs again."""
+        child.move("restarted")
         child.restarts += 1
         self._tell(child.name, Action.RESTARTED, attempt=child.failures)
         self._look(child, self.registry[child.name])
@@ -499,7 +505,7 @@ class Supervisor(Plugin):
 
     def _is_to_run(self, child: ChildState) -> bool:
         """Whether a plugin is started again with another one that failed."""
-        return child.wanted and not child.given_up and not self._stopped_by_others(child)
+        return child.wanted and not self._stopped_by_others(child)
 
     def _runs(self, child: ChildState) -> bool:
         """Whether a plugin runs, and is to go on doing so for all that is known."""

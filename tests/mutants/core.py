@@ -36,6 +36,7 @@ _RESTING = "fsm_plugins/resting.py"
 _GUARD = "fsm_plugins/guard.py"
 _PLUGIN = "fsm_plugins/plugin.py"
 _REGISTRY = "fsm_plugins/registry.py"
+_STOPPING = "fsm_plugins/stopping.py"
 
 MUTANTS: list[tuple[str, str, str, str]] = [
     # The table and the machine.
@@ -284,19 +285,19 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a success is not told",
         _GUARD,
-        ("            if self.hub is not None:\n                self._tell(move, None)\n"),
+        ("            if self.hub is not None:\n                self._tell(move, None, trigger)\n"),
         "",
     ),
     (
         "a failure is not told",
         _GUARD,
-        ("        if failed is not None:\n            self._tell(failed, failure.cause)\n"),
+        ("        if failed is not None:\n            self._tell(failed, failure.cause, trigger)\n"),
         "",
     ),
     (
         "a failure from outside is not told",
         _GUARD,
-        ("        if move is not None:\n            self._tell(move, cause)\n"),
+        ('        if move is not None:\n            self._tell(move, cause, "")\n'),
         "",
     ),
     (
@@ -305,7 +306,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         ("            if admission is None:\n                self.state = move.dest\n"),
         (
             "            if admission is None:\n"
-            "                self._tell(move, None)\n"
+            "                self._tell(move, None, trigger)\n"
             "                self.state = move.dest\n"
         ),
     ),
@@ -668,7 +669,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "an event is told in the middle of another one",
         _EVENTS,
-        ("        if self._telling:\n            return\n"),
+        ("        if self._telling:\n            self._untold.append(event)\n            return\n"),
         "",
     ),
     (
@@ -699,7 +700,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "to end one subscription ends all of that listener",
         _EVENTS,
         "if other is not entry)",
-        'if getattr(other, "listener", None) is not listener)',
+        "if other[0] is not listener)",
     ),
     (
         "asynchronous objects are taken for listeners",
@@ -790,26 +791,20 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "register takes a name twice",
         _REGISTRY,
-        "if name in self._plugins or plugin._guard.hub is not None:",
-        "if plugin._guard.hub is not None:",
+        "        if name in self._plugins:\n",
+        "        if False:\n",
     ),
     (
         "a plugin may be in two registries",
         _REGISTRY,
-        "if name in self._plugins or plugin._guard.hub is not None:",
-        "if name in self._plugins:",
+        "        if plugin._guard.hub is not None:\n            raise AlreadyRegistered",
+        "        if False:\n            raise AlreadyRegistered",
     ),
     (
         "register is not atomic",
         _REGISTRY,
-        ("        name = plugin.info.name\n        if name in self._plugins or"),
-        (
-            "        name = plugin.info.name\n"
-            "        plugin._guard.hub, known = self._hub, plugin._guard.hub\n"
-            "        if known is None and name not in self._plugins:\n"
-            "            plugin._guard.hub = None\n"
-            "        if name in self._plugins or"
-        ),
+        "        if name in self._plugins:\n",
+        "        plugin._guard.hub = self._hub\n        if name in self._plugins:\n",
     ),
     (
         "a plugin that left is still heard",
@@ -878,15 +873,15 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "two bulk starts at a time",
         _REGISTRY,
-        ("        if self._walk is not None:\n            raise RegistryBusy(call, self._walk.call)\n"),
+        "        self._check_walk(call)\n",
         "",
     ),
     (
         "stop_all ends with the first error",
         _REGISTRY,
-        "                await self._stop(plugin, walk)\n",
+        "                walk.urgent = walk.urgent or urgent\n",
         (
-            "                await self._stop(plugin, walk)\n"
+            "                walk.urgent = walk.urgent or urgent\n"
             "                if walk.problems:\n"
             "                    break\n"
         ),
@@ -894,9 +889,9 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "stop_all ends when it is cancelled",
         _REGISTRY,
-        "                await self._stop(plugin, walk)\n",
+        "                walk.urgent = walk.urgent or urgent\n",
         (
-            "                await self._stop(plugin, walk)\n"
+            "                walk.urgent = walk.urgent or urgent\n"
             "                if walk.urgent:\n"
             "                    break\n"
         ),
@@ -921,36 +916,32 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ),
     (
         "a cancelled stop is no problem",
-        _REGISTRY,
-        ("            walk.problems.append(failed)\n            if not"),
-        (
-            "            if isinstance(error, Exception):\n"
-            "                walk.problems.append(failed)\n"
-            "            if not"
-        ),
+        _STOPPING,
+        "        return failed, urgent or",
+        "        return failed if isinstance(error, Exception) else None, urgent or",
     ),
     (
         "a hook that cancels itself ends stop_all",
-        _REGISTRY,
-        "            if not (isinstance(error, Exception) or cancelled_itself):\n",
-        "            if not isinstance(error, Exception):\n",
+        _STOPPING,
+        "(None if isinstance(error, Exception) or cancelled_itself else error)",
+        "(None if isinstance(error, Exception) else error)",
     ),
     (
         "an initialized plugin is not released",
-        _REGISTRY,
-        "                await guard.fail(Abandoned(plugin.info.name, guard.state))\n",
-        "                return\n",
+        _STOPPING,
+        "            await guard.fail(Abandoned(plugin.info.name, guard.state))\n",
+        "            return None, urgent\n",
     ),
     (
         "a created plugin is failed by stop_all",
-        _REGISTRY,
-        "        if guard.state in guard.lifecycle.rest or guard.state == guard.lifecycle.initial:\n",
-        "        if guard.state in guard.lifecycle.rest:\n",
+        _STOPPING,
+        "    if guard.state in guard.lifecycle.rest or guard.state == guard.lifecycle.initial:\n",
+        "    if guard.state in guard.lifecycle.rest:\n",
     ),
     (
         "stop_all does not end calls under way",
-        _REGISTRY,
-        ("            if flight is not told and not guard.coming_to_rest:\n                self._interrupt(plugin)\n"),
+        _STOPPING,
+        ("        if flight is not told and not guard.coming_to_rest:\n            interrupt(plugin)\n"),
         "",
     ),
     (
@@ -985,8 +976,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "the owner is not told of problems",
         _REGISTRY,
-        "problem = walk.problems[-1] if len(walk.problems) > known else None",
-        "problem = None",
+        "time() - since, problem)",
+        "time() - since, None)",
     ),
     (
         "health is asked for one after the other",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fsm_plugins import AlreadyRegistered, InvalidState, NotFound, PluginRegistry, RegistryBusy, TransitionEvent
+from fsm_plugins.diagrams import Recorder
 from fsm_plugins.testing import VirtualClockLoop
 from tests.property import model
 from tests.property.scripted import Boom, Scripted, failure_of, outcome_of
@@ -41,7 +43,13 @@ class Worker:
 
 
 class RegistryAgainstModel(RuleBasedStateMachine):
-    """Each rule does one thing to the registry and to the model; then the two are compared."""
+    """Each rule does one thing to the registry and to the model; then the two are compared.
+
+    Attributes:
+        recorder: is told of every transition and refusal; what draws the coverage of these tests sets it.
+    """
+
+    recorder: ClassVar[Recorder | None] = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,6 +63,8 @@ class RegistryAgainstModel(RuleBasedStateMachine):
         self.events: list[tuple[str, str, str, str]] = []
         self.causes = 0
         self.registry.subscribe(self._on_event)
+        if self.recorder is not None:
+            self.registry.subscribe(self.recorder)
 
     def teardown(self) -> None:
         self.loop.set_exception_handler(lambda _loop, _context: None)
@@ -72,6 +82,12 @@ class RegistryAgainstModel(RuleBasedStateMachine):
         self.clients.append(client)
         self._settle()
         return client
+
+    def _note_refusal(self, client: Client, trigger: str) -> None:
+        if self.recorder is not None and client.task.done() and not client.task.cancelled():
+            refused = client.task.exception()
+            if isinstance(refused, InvalidState) and refused.in_flight is None:
+                self.recorder.refused(refused.name, trigger, refused.current)
 
     def _settle(self, seconds: float = 0.0) -> None:
         async def wait() -> None:
@@ -126,6 +142,7 @@ class RegistryAgainstModel(RuleBasedStateMachine):
     def call(self, data: st.DataObject, trigger: str) -> None:
         real, ours = data.draw(st.sampled_from(self.plugins), label="plugin")
         client = self._call(real.fire(trigger))
+        self._note_refusal(client, trigger)
         call = self.world.begin(ours, trigger, client.report)
         if call is not None:
             client.cancel = lambda: self.world.tell(call, cancelled=True)
@@ -136,6 +153,7 @@ class RegistryAgainstModel(RuleBasedStateMachine):
         real, ours = data.draw(st.sampled_from(self.plugins), label="plugin")
         cause = self._cause("watchdog")
         client = self._call(real.fail(Boom(cause)))
+        self._note_refusal(client, "fail")
         client.cancel = lambda: client.report(("cancelled",))
         self.world.fail(ours, cause, client.report)
 

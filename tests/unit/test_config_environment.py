@@ -55,11 +55,36 @@ def test_a_variable_overrides_a_leaf_of_each_section(read: Read) -> None:
         PLUGINS__LOG_PIPELINE__OUTPUTS='{ out = "raw-packets" }',
     )
     assert problems == []
+    assert config.supervisor is None
     assert (config.app.name, config.app.plugin_path) == ("10", ("x", "y"))
     assert config.app.deadlines == {"stop": 2.5, "pause": float("inf")}
     assert config.channels["raw-packets"].capacity == 8
     plugin = config.plugins["log-pipeline"]
     assert (plugin.enabled, plugin.inputs, plugin.outputs) == (False, {"events": "raw-packets"}, {"out": "raw-packets"})
+
+
+def test_a_variable_can_bring_a_supervisor_and_change_it(read: Read) -> None:
+    """Its tables are open to variables key by key and as a whole, and so is what a plugin says for itself."""
+    config, problems = read(
+        SUPERVISOR__INTENSITY="unlimited",
+        SUPERVISOR__BACKOFF__CAP="5",
+        SUPERVISOR__HEALTH="{ interval = 1 }",
+        PLUGINS__LOG_PIPELINE__RESTART="permanent",
+        PLUGINS__LOG_PIPELINE__BACKOFF="{ initial = 2 }",
+    )
+    assert problems == []
+    assert config.supervisor is not None
+    assert (config.supervisor.intensity, config.supervisor.backoff.cap) == ("unlimited", 5.0)
+    assert config.supervisor.health is not None
+    assert config.supervisor.health.interval == 1.0
+    child = config.children["log-pipeline"]
+    assert (child.restart, child.backoff and child.backoff.initial) == ("permanent", 2.0)
+    assert read(SUPERVISOR__GROUPS__EDGE__INTENSITY="1")[1] == [
+        "SUPERVISOR__GROUPS__EDGE__INTENSITY: there is no group 'edge'"
+    ]
+    assert read(SUPERVISOR__BACKOFF__CAP="0.05")[1] == [
+        "SUPERVISOR__BACKOFF__CAP: cap, 0.05 s, is under the initial delay of 0.1 s"
+    ]
 
 
 @pytest.mark.parametrize("part", ["GUARD", "guard", "Guard", "gUaRd"])
@@ -94,7 +119,7 @@ def test_settings_stay_marked_until_their_type_is_known(read: Read) -> None:
         (
             "PLUGINS__GUARD",
             "x",
-            "'Guard' is a whole table; name one key of it, such as PLUGINS__GUARD__DEADLINES",
+            "'Guard' is a whole table; name one key of it, such as PLUGINS__GUARD__BACKOFF",
         ),
         ("PLUGINS__GUARD__SETTINGS", "{}", "'settings' is a whole table; name one key of it"),
         ("APP____NAME", "x", "two underscores go between two keys, as in PLUGINS__DETECTOR__ENABLED"),

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/lifecycles.md", "docs/diagrams.md")
+PAGES = (
+    "README.md",
+    "docs/lifecycles.md",
+    "docs/diagrams.md",
+    "docs/verification.md",
+    "docs/supervision.md",
+    "docs/observing.md",
+    "docs/journal.md",
+    "docs/verification-schedules.md",
+)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
     """Return the language and the text of each fenced block."""
     return _BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """A page may change what is logged; the tests after it see everything again."""
+    level = logging.getLogger("fsm_plugins").level
+    yield
+    logging.getLogger("fsm_plugins").setLevel(level)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,0 +1,145 @@
+"""What exploration costs: the registry space, the schedules of a plugin, and the race that every tool is tried on.
+
+These promises are about what a person waits for, so they are in seconds; what is measured is CPU time, and a schedule
+is also told as a multiple of a queue pair, which drifts less from machine to machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks._measure import REPEATS, Report, Target, command
+from benchmarks.bulk import queue_pair
+from fsm_plugins import HealthStatus, Plugin, PluginInfo
+from fsm_plugins.verify.registry_space import RegistryResult, explore_registry
+from fsm_plugins.verify.schedules import ScheduleResult, explore_schedules
+
+__all__ = ["benchmark", "main"]
+
+WAITS: Final = 6
+"""How many times each of two callers gives way, where schedules are counted: there are 3,432 of them then."""
+
+
+class Ordinary(Plugin):
+    """Waits once in every hook."""
+
+    info = PluginInfo("ordinary", "1.0.0")
+
+    async def on_init(self) -> None:
+        await asyncio.sleep(0)
+
+    async def on_start(self) -> None:
+        await asyncio.sleep(0)
+
+    async def on_stop(self) -> None:
+        await asyncio.sleep(0)
+
+    async def on_health_check(self) -> HealthStatus:
+        await asyncio.sleep(0)
+        return HealthStatus.healthy()
+
+
+class Toy:
+    """Checks, waits and then acts: the second caller may come in between."""
+
+    def __init__(self) -> None:
+        self.state = "created"
+        self.opened = 0
+
+    async def start(self) -> None:
+        if self.state == "created":
+            await asyncio.sleep(0)
+            self.opened += 1
+            self.state = "running"
+
+
+async def early(toy: Toy) -> None:
+    """Call at once."""
+    await toy.start()
+
+
+async def late(toy: Toy) -> None:
+    """Call when, in the ordinary order, the first caller is done."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await toy.start()
+
+
+async def one(toy: Toy) -> None:
+    """Give way again and again."""
+    for _ in range(WAITS):
+        await asyncio.sleep(0)
+
+
+async def other(toy: Toy) -> None:
+    """Do the same."""
+    await one(toy)
+
+
+def seconds(work: Callable[[], RegistryResult | ScheduleResult], repeats: int = REPEATS) -> tuple[float, list[object]]:
+    """Do the work again and again; return the median of its CPU seconds, and its results."""
+    taken, results = [], []
+    work()
+    for _ in range(repeats):
+        begin = time.process_time()
+        results.append(work())
+        taken.append(time.process_time() - begin)
+    return statistics.median(taken), list(results)
+
+
+def benchmark() -> Report:
+    """Measure everything."""
+    pair = statistics.median(queue_pair() for _ in range(REPEATS))
+    four, _ = seconds(lambda: explore_registry(4))
+    begin = time.process_time()
+    result = explore_registry(6)
+    six = time.process_time() - begin
+    assert result.holds, result
+    many, counted = seconds(lambda: explore_schedules(Toy, [one, other], tasks=None))
+    count = counted[0]
+    assert isinstance(count, ScheduleResult)
+    assert count.holds, count
+    pairs, of_pairs = seconds(lambda: explore_schedules(Ordinary, crashes=False))
+    triples, of_triples = seconds(lambda: explore_schedules(Ordinary, tasks=3, crashes=False))
+    race = explore_schedules(Toy, [early, late], tasks=None)
+    assert race.finding is not None
+    notes = []
+    incomplete = 0
+    for name, results in (("pairs", of_pairs), ("triples", of_triples)):
+        cells = results[0]
+        assert isinstance(cells, ScheduleResult)
+        assert cells.finding is None, cells
+        incomplete += cells.cells - cells.completed
+        notes.append(f"{name}: {cells.cells} cells, {cells.schedules} schedules")
+    each = many / count.schedules
+    return Report(
+        "Exploration: registries, schedules",
+        {},
+        [
+            f"registry of 6: {result.states} states, {result.edges:,} calls, {six / result.edges * 1e6:.1f} us each",
+            *notes,
+            f"toy: {count.schedules} schedules, each as long as {each / pair:.0f} queue pairs",
+        ],
+        [
+            Target("registry of 4, symmetric, one fault per call", four, 2, "s"),
+            Target("registry of 6, symmetric, one fault per call", six, 60, "s"),
+            Target("schedules of the toy in a second", 1 / each, 10_000, "", at_least=True),
+            Target("all pairs of calls of a plugin", pairs, 0.1, "s"),
+            Target("all triples of calls of a plugin", triples, 5, "s"),
+            Target("cells of these that are not complete", incomplete, 0, ""),
+            Target("schedules until the toy race is found", race.schedules, 2, ""),
+        ],
+    )
+
+
+def main() -> int:
+    """Run this benchmark alone."""
+    return command("What exploration costs.", [benchmark])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
