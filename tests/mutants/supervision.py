@@ -126,8 +126,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "one that was given up is still wanted",
         _CHILDREN,
-        "wanted = self.wanted and not self.given_up",
-        "wanted = self.wanted",
+        'is to run: nobody stopped it, and it was not given up."""\n        return self.phase in (UP, RECOVERING)',
+        'is to run: nobody stopped it, and it was not given up."""\n        return True',
     ),
     (
         "a plugin that is withdrawn is started nevertheless",
@@ -196,7 +196,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "temporary plugins come back with their siblings",
         _RECOVERY,
-        "if child.restart is Restart.TEMPORARY and not child.given_up and",
+        "if child.restart is Restart.TEMPORARY and child.wanted and",
         "if False and",
     ),
     ("temporary plugins cannot be restarted by hand", _RECOVERY, " and not child.waiters:", ":"),
@@ -209,7 +209,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "one that was given up stays in its recovery",
         _RECOVERY,
-        "            if child.given_up and child.recovery is recovery:",
+        "            if not child.wanted and child.recovery is recovery:",
         "            if False:",
     ),
     (
@@ -337,7 +337,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "one that somebody starts again is not wanted",
         _SUPERVISOR,
-        '                    child.wanted, child.given_up = True, ""\n                    child.withdraw()\n',
+        '                    child.ask_for()\n                    child.withdraw()\n                    child.move("restarted")\n',
         "                    child.withdraw()\n",
     ),
     (
@@ -427,22 +427,22 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ),
     ("not ready counts towards the limit", _SUPERVISOR, "elif is_not_ready(cause):", "elif False:"),
     (
-        "those stopped on request come back with their siblings",
+        "those stopped on request and those given up come back with their siblings",
         _SUPERVISOR,
-        "return child.wanted and not child.given_up and",
-        "return not child.given_up and",
+        "return child.wanted and not self._stopped_by_others(child)",
+        "return not self._stopped_by_others(child)",
     ),
     (
-        "those given up come back with their siblings",
-        _SUPERVISOR,
-        "return child.wanted and not child.given_up and",
-        "return child.wanted and",
+        "a failure that comes during an attempt does not take it along",
+        _RECOVERY,
+        "            ours = ours and child.scheduled == scheduled\n",
+        "",
     ),
     (
         "those being stopped by others come back with their siblings",
         _SUPERVISOR,
-        "return child.wanted and not child.given_up and not self._stopped_by_others(child)",
-        "return child.wanted and not child.given_up",
+        "return child.wanted and not self._stopped_by_others(child)",
+        "return child.wanted",
     ),
     (
         "plugins are started after it gave up",
@@ -454,8 +454,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a restart by hand does not reset the failures",
         _SUPERVISOR,
-        "child.failures, child.given_up, child.wanted = 0, ",
-        "child.given_up, child.wanted = ",
+        "        child.failures = 0\n        child.ask_for()\n",
+        "        child.ask_for()\n",
     ),
     ("a restart by hand waits for the back-off", _SUPERVISOR, "            child.recovery.due = now\n", ""),
     (
@@ -479,8 +479,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "whoever waits for a restart is not told of the stop",
         _SUPERVISOR,
-        '        child.settle(PluginError(f"plugin {name!r} was stopped on request"))\n        problem',
-        "        problem",
+        '        child.settle(PluginError(f"plugin {name!r} was stopped on request"))\n        self._tell',
+        "        self._tell",
     ),
     (
         "a stop that goes wrong is not told",
