@@ -122,7 +122,13 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "return all(map(is_permanent",
     ),
     ("one that is not ready is enough", _CHILDREN, "return all(map(is_not_ready", "return any(map(is_not_ready"),
-    ("the cause is the call", _CHILDREN, "return error.__cause__ if type(error)", "return error if type(error)"),
+    ("the cause is the call", _CHILDREN, "        error = error.__cause__\n    while", "        pass\n    while"),
+    (
+        "a supervisor in a supervisor hides what was permanent",
+        _CHILDREN,
+        "        return is_permanent(cause.__cause__)\n",
+        "        return False\n",
+    ),
     (
         "one that was given up is still wanted",
         _CHILDREN,
@@ -337,7 +343,11 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "one that somebody starts again is not wanted",
         _SUPERVISOR,
-        '                    child.ask_for()\n                    child.withdraw()\n                    child.move("restarted")\n',
+        (
+            "                    child.ask_for()\n"
+            "                    child.withdraw()\n"
+            '                    child.move("restarted")\n'
+        ),
         "                    child.withdraw()\n",
     ),
     (

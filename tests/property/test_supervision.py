@@ -18,7 +18,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fsm_plugins import RestartsExhausted, StopFailed
+from fsm_plugins import ConfigError, RestartsExhausted, StopFailed
 from fsm_plugins.orchestrator import PluginSpec
 from fsm_plugins.supervision import Action, SupervisionEvent, Supervisor
 from fsm_plugins.testing import run
@@ -131,7 +131,12 @@ class Inner(Supervisor):
     def __init__(self, case: Case, outer: World, lives: list[tuple[World, Inner]], name: str) -> None:
         self.world, self.outer = World(outer.scripts), outer
         lives.append((self.world, self))
-        super().__init__(specs_of(case, self.world), policy=case.policy, children=case.children, name=name)
+        try:
+            super().__init__(specs_of(case, self.world), policy=case.policy, children=case.children, name=name)
+        except ConfigError:
+            outer.note(Birth(name))
+            lives.pop()
+            raise
         watch(self, self.world)
 
     async def on_init(self) -> None:
