@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
+SECONDS ?= 600
 
-.PHONY: help demo test lint types layers tests wheel bench mutants diagrams test-render clean
+.PHONY: help demo test lint types layers tests wheel bench verify soak mutants diagrams test-render test-system clean
 
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -26,7 +27,7 @@ layers: .venv/dev
 	$(BIN)/lint-imports
 
 tests: .venv/dev
-	$(BIN)/python -m pytest -n $(JOBS) --doctest-modules fsm_plugins tests
+	$(BIN)/python -m pytest -n $(JOBS) --doctest-modules fsm_plugins examples/ironpost/ironpost tests examples/ironpost/tests
 
 wheel: .venv/dev ## build the wheel, and try it in an environment with nothing else
 	rm -rf dist .venv-wheel
@@ -39,12 +40,23 @@ wheel: .venv/dev ## build the wheel, and try it in an environment with nothing e
 bench: .venv/dev ## measure the core against what it is compared with
 	$(BIN)/python -m benchmarks
 
+soak: .venv/dev  ## let 200 plugins crash at random for ten minutes (SECONDS=600), and see that nothing leaks
+	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
+
+verify: .venv/dev ## verify the example application within the scope of the command
+	$(BIN)/fsm-plugins verify examples/words/words.toml
+
 mutants: .venv/dev ## break the code in every listed way, and see the tests fail
 	$(BIN)/python -m tests.mutants --jobs $(JOBS)
 
 test-render: .venv/dev ## let the real parsers read the diagrams: Mermaid's (needs node), Graphviz, PlantUML
 	if command -v npm >/dev/null; then cd tests/render && npm install --no-audit --no-fund --silent; fi
 	$(BIN)/python -m pytest tests/render
+
+test-system: .venv/dev ## test against a real container engine and a real interface (needs root; installs with apt)
+	sh examples/ironpost/system-packages.sh
+	$(BIN)/pip install --quiet --editable examples/ironpost
+	$(BIN)/python -m pytest examples/ironpost/tests/test_guard_podman.py examples/ironpost/tests/test_network_sources.py
 
 diagrams: .venv/dev ## write the pictures of the documentation anew
 	$(BIN)/python docs/state-diagrams/make.py
@@ -59,6 +71,6 @@ clean:
 	$(BIN)/pip install --quiet --editable .
 	@touch $@
 
-.venv/dev: .venv/core
-	$(BIN)/pip install --quiet --group dev
+.venv/dev: .venv/core examples/ironpost/pyproject.toml
+	$(BIN)/pip install --quiet --group dev --editable examples/ironpost
 	@touch $@

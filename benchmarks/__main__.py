@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
 
-from benchmarks import bulk, imports, lifecycle, schedules
+from benchmarks import bulk, imports, lifecycle, observe, schedules, supervision, verify
 from benchmarks._measure import Report, Target, command
 
 
@@ -22,9 +23,20 @@ def channels() -> Report:
 
 def main() -> int:
     """Run everything."""
-    benchmarks = [lifecycle.benchmark, bulk.benchmark, imports.benchmark, schedules.benchmark]
+    benchmarks = [
+        lifecycle.benchmark,
+        bulk.benchmark,
+        supervision.benchmark,
+        imports.benchmark,
+        observe.benchmark,
+        verify.benchmark,
+        schedules.benchmark,
+    ]
     if importlib.util.find_spec("benchmarks.channels"):
         benchmarks.append(channels)
+    if importlib.util.find_spec("ironpost"):
+        ironpost_logs = importlib.import_module("benchmarks.ironpost_logs")
+        benchmarks.append(ironpost_logs.benchmark)
     return command("What the core costs.", benchmarks)
 
 

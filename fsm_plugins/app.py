@@ -35,6 +35,7 @@ from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import FAIL, INIT, START, TransitionEvent
 from fsm_plugins.loading import load
 from fsm_plugins.metadata import Deadlines
+from fsm_plugins.observe import Observation, RegistryTarget, SupervisorTarget, Target, observation_problems
 from fsm_plugins.orchestrator import Orchestrator, Plan, PluginSpec, Receipt, plan
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.ports import ports_of
@@ -91,13 +92,19 @@ def read_blueprint(path: str | os.PathLike[str], environ: Mapping[str, str] | No
         if spec is not None:
             specs.append(spec)
     problems += _strange_deadlines(config, specs)
+    problems += observation_problems(config)
     if "supervisor" in config.unsound:
         pass  # what groups there are is not known
     elif config.supervisor is not None:
         problems += problems_of(config.supervisor, config.children, config.plugins)
     else:
         what = "nobody restarts plugins here; add a table [supervisor], it may be empty"
-        problems += [Problem(f"plugins.{name}", what) for name in config.children]
+        problems += [
+            Problem(f"plugins.{name}.{key}", what)
+            for name in config.children
+            for key in ("restart", "backoff", "group")
+            if getattr(config.plugins[name], key) is not None
+        ]
     complete = len(specs) == len(config.plugins) and not config.unsound
     channels = {name: section.capacity for name, section in config.channels.items()}
     planned = plan(specs, channels, complete=complete)
@@ -157,6 +164,7 @@ class Application:
         name: what it is called.
         plan: how the plugins are connected.
         registry: the plugins. Subscribe to it before `run`.
+        observation: who writes the journal and serves the endpoint while it runs.
         supervisor: who restarts plugins that fail; None if nobody does.
         phase: how far `run` has come; `follow` tells of each.
 
@@ -171,7 +179,14 @@ class Application:
     plugins.clock.use
     """
 
-    def __init__(self, name: str, plugins: Orchestrator | Supervisor, *, on_failure: str = "stop") -> None:
+    def __init__(
+        self,
+        name: str,
+        plugins: Orchestrator | Supervisor,
+        *,
+        on_failure: str = "stop",
+        observation: Observation | None = None,
+    ) -> None:
         self.name = name
         self.supervisor = plugins if isinstance(plugins, Supervisor) else None
         # What is run: the plugins themselves, or the supervisor that runs them.
@@ -186,6 +201,7 @@ class Application:
             self.registry = self._top = plugins.build()
         self.plan: Plan = self._orchestrator.plan
         self._on_failure = on_failure
+        self.observation = observation or Observation()
         self._told = asyncio.Event()
         self._failure: PluginFailed | RestartsExhausted | None = None
         self._stopping = False
@@ -215,7 +231,8 @@ class Application:
                 plugins = Orchestrator(blueprint.specs, channels)
             else:
                 plugins = Supervisor(blueprint.specs, channels, policy=config.supervisor, children=config.children)
-            return cls(config.app.name, plugins, on_failure=config.app.on_failure)
+            observation = Observation.from_config(config)
+            return cls(config.app.name, plugins, on_failure=config.app.on_failure, observation=observation)
         except ConfigError as error:
             raise ConfigError(blueprint.source, error.problems) from error.__cause__
 
@@ -240,28 +257,38 @@ class Application:
         """
         if self.phase != "created":
             raise PluginError(f"application {self.name!r} was run before; to run it again, make another one")
+        target: Target
+        if self.supervisor is not None:
+            target = SupervisorTarget(self.supervisor, self.name)
+        else:
+            target = RegistryTarget(self.registry, self.name, self._orchestrator)
         with self._signals() if signals else nullcontext(), self._phases():
-            if self._told.is_set():
-                return  # nobody wants it any more
-            try:
-                async with self._top.running():
-                    if not self._told.is_set():
-                        self._enter("running")
-                    try:
-                        await self._until_told(until_idle, seconds)
-                    finally:
-                        self._enter("stopping")
-                    self._stopping = True
-                    if self._failure is not None:
-                        raise self._failure
-            except HookFailed as error:
-                if not isinstance(error.__cause__, Abandoned):
-                    raise of_the_plugin(error) from error.__cause__
-                # The start was abandoned, because somebody wanted the application to end.
+            async with self.observation.running(target):
+                await self._run(until_idle, seconds)
+
+    async def _run(self, until_idle: bool, seconds: float | None) -> None:
+        """Start, wait, and stop."""
+        if self._told.is_set():
+            return  # nobody wants it any more
+        try:
+            async with self._top.running():
+                if not self._told.is_set():
+                    self._enter("running")
+                try:
+                    await self._until_told(until_idle, seconds)
+                finally:
+                    self._enter("stopping")
+                self._stopping = True
                 if self._failure is not None:
-                    raise self._failure from self._failure.__cause__
-            except StopFailed as error:
-                raise of_the_plugin(error) from None
+                    raise self._failure
+        except HookFailed as error:
+            if not isinstance(error.__cause__, Abandoned):
+                raise of_the_plugin(error) from error.__cause__
+            # The start was abandoned, because somebody wanted the application to end.
+            if self._failure is not None:
+                raise self._failure from self._failure.__cause__
+        except StopFailed as error:
+            raise of_the_plugin(error) from None
 
     def shutdown(self, reason: str = "shutdown was called") -> None:
         """Let `run` end. It returns when everything has been stopped. To call it again does nothing."""

@@ -32,7 +32,8 @@ import sys
 from abc import abstractmethod
 from collections import deque
 from itertools import repeat
-from typing import Any, Generic, Self, TypeVar
+from operator import length_hint
+from typing import Any, Final, Generic, Self, TypeVar
 
 from attrs import Factory, define
 
@@ -44,6 +45,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
+_MOST: Final = sys.maxsize  # what an iterator can yield
 _NO_CREDIT: repeat[None] = repeat(None, 0)  # while a send has to look before it appends
 _NOTHING: deque[Any] = deque(maxlen=0)  # while a receive has to look before it takes
 
@@ -94,6 +96,9 @@ class _Channel(Generic[T]):
     waiting: deque[tuple[asyncio.Future[bool], Sender[T]]] = Factory(deque)  # the longest first
     watchers: list[asyncio.Future[None]] = Factory(list)
     credit: repeat[None] = _NO_CREDIT
+    granted: int = 0  # how many times the present credit yielded when it was new
+    sent: int = 0  # messages accepted, but for those on the present credit
+    waits: int = 0  # sends that had to wait for room
     ready: deque[T] = Factory(lambda: _NOTHING)
 
     def finished(self) -> bool:
@@ -118,7 +123,18 @@ class _Channel(Generic[T]):
                 reader.set_result(None)
             else:
                 room = 0  # the next message has to wake it
-        self.credit = repeat(None, min(room, sys.maxsize)) if room else _NO_CREDIT
+        if self.granted:
+            self.sent += self.granted - length_hint(self.credit)
+            self.granted = 0
+        if room:
+            self.granted = room = room if room < _MOST else _MOST  # much faster than min
+            self.credit = repeat(None, room)
+        else:
+            self.credit = _NO_CREDIT
+
+    def accepted(self) -> int:
+        """Return how many messages were accepted. What the credit has yielded is counted by what is left of it."""
+        return self.sent + self.granted - length_hint(self.credit)
 
     def turn_away(self, sender: Sender[T] | None = None) -> None:
         """Wake the waiting sends of one sender, or of all, without a slot: they find out that they were closed."""
@@ -153,6 +169,16 @@ class _Handle:
     def capacity(self) -> int:
         """How many messages the channel holds at most."""
         return self._channel.capacity
+
+    @property
+    def accepted(self) -> int:
+        """How many messages the channel has accepted so far, from all senders."""
+        return self._channel.accepted()
+
+    @property
+    def waits(self) -> int:
+        """How many times a sender had to wait for room so far."""
+        return self._channel.waits
 
     @property
     def closed(self) -> bool:
@@ -218,6 +244,7 @@ class Sender(_Handle, Generic[T_contra]):
         if not self._has_room():
             await self._turn()
         gate.queue.append(item)
+        gate.sent += 1
         gate.settle()
 
     def try_send(self, item: T_contra) -> None:
@@ -234,6 +261,7 @@ class Sender(_Handle, Generic[T_contra]):
         if not self._has_room():
             raise ChannelFull(self.capacity)
         gate.queue.append(item)
+        gate.sent += 1
         gate.settle()
 
     async def reserve(self) -> Permit[T_contra]:
@@ -291,6 +319,7 @@ class Sender(_Handle, Generic[T_contra]):
         waiter: asyncio.Future[bool] = asyncio.Future()
         place = (waiter, self)
         channel.waiting.append(place)
+        channel.waits += 1
         channel.ready = _NOTHING  # the next receive has to serve this one
         try:
             await waiter
@@ -330,6 +359,7 @@ class Permit(Generic[T_contra]):
         if self._channel is None:
             raise ChannelError("this permit was used or released before; a permit is good for one message")
         self._channel.queue.append(item)
+        self._channel.sent += 1
         self.release()
 
     def release(self) -> None:
@@ -514,6 +544,9 @@ class Receiver(_Handle, Generic[T_co]):
         if not channel.finished():
             reader: asyncio.Future[None] = asyncio.Future()
             channel.reader = reader
+            if channel.granted:
+                channel.sent = channel.accepted()
+                channel.granted = 0
             channel.credit = _NO_CREDIT  # the next message has to wake this task
             channel.ready = _NOTHING
             try:

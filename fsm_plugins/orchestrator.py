@@ -35,7 +35,7 @@ from fsm_plugins.lifecycle import TransitionEvent
 from fsm_plugins.planning import plan
 from fsm_plugins.plugin import Plugin, identify
 from fsm_plugins.ports import keywords_of
-from fsm_plugins.receipts import Receipt
+from fsm_plugins.receipts import ChannelStatus, Receipt
 from fsm_plugins.registry import PluginRegistry
 from fsm_plugins.specs import Plan, PluginSpec
 
@@ -158,7 +158,7 @@ class Orchestrator:
             ConfigError: it cannot be made. Everything is as before, so that it may be tried again.
         """
         member = self._member(name)
-        if member.gone:
+        if member.gone and member.handles:
             raise PluginError(
                 f"plugin {name!r} cannot be rebuilt, for its channels were let go; call hold({name!r}) before it stops"
             )
@@ -221,11 +221,26 @@ class Orchestrator:
             for name, member in members.items()
         )
 
+    def channels(self) -> tuple[ChannelStatus, ...]:
+        """Return how the channels are that were built, in the order of the plan. To ask costs them nothing."""
+        return tuple(
+            ChannelStatus(name, end.capacity, len(end), end.accepted, end.waits)
+            for name, end in self._receivers.items()
+        )
+
     # Making a plugin.
 
     def _make(self, spec: PluginSpec) -> _Member:
         """Make one plugin with handles. Raises ConfigError, and leaves no handle open, if it cannot be made."""
-        ports = {port: self._handle(spec.name, port, name) for port, name in self.plan.ports[spec.name].items()}
+        ports: dict[str, Handle | None] = {}
+        try:
+            for port, name in self.plan.ports[spec.name].items():
+                ports[port] = self._handle(spec.name, port, name)
+        except PluginError:  # a channel has come to its end
+            for handle in ports.values():
+                if handle is not None:
+                    handle.close()
+            raise
         try:
             return _Member(self._construct(spec, ports), ports)
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""What is told of each plugin once everything has been stopped: how it ended, and what was left for it."""
+"""What is told of channels, and of each plugin once everything has been stopped: how it ended, what was left for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,26 @@ from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import State
 from fsm_plugins.plugin import Plugin
 
-__all__ = ["Receipt"]
+__all__ = ["ChannelStatus", "Receipt"]
+
+
+@frozen
+class ChannelStatus:
+    """How one channel is.
+
+    Attributes:
+        name: of the channel.
+        capacity: how many messages it holds.
+        length: how many are in it.
+        messages: how many it has accepted so far.
+        waits: how many sends had to wait for room so far.
+    """
+
+    name: str
+    capacity: int
+    length: int
+    messages: int
+    waits: int
 
 
 @frozen

@@ -7,15 +7,23 @@ import asyncio
 from fsm_plugins.errors import Abandoned, HookFailed, PluginError
 from fsm_plugins.flight import Flight
 from fsm_plugins.guard import describe
-from fsm_plugins.lifecycle import STOP
+from fsm_plugins.lifecycle import STOP, TransitionEvent
 from fsm_plugins.plugin import Plugin
 
-__all__ = ["bring_to_rest", "interrupt"]
+__all__ = ["bring_to_rest", "interrupt", "leads_to_rest"]
 
 
 def interrupt(plugin: Plugin) -> None:
     """Let the call that is under way on ``plugin`` fail as abandoned. Does not wait for that."""
     plugin._guard.take_flight().interrupt(Abandoned(plugin.info.name, plugin.state))
+
+
+def leads_to_rest(plugin: Plugin, event: TransitionEvent) -> bool:
+    """Whether the call that came to ``event`` was to bring ``plugin`` to rest."""
+    return any(
+        (arc.trigger, arc.source) == (event.call, event.source) and arc.dest in plugin.lifecycle.rest
+        for arc in plugin.lifecycle.arcs
+    )
 
 
 async def bring_to_rest(plugin: Plugin) -> tuple[PluginError | None, BaseException | None]:

@@ -1,7 +1,10 @@
-"""What plugin authors import in their tests: time that passes at once.
+"""What plugin authors import in their tests: time that passes at once, and tests that are there already.
 
 A deadline of 30 seconds, a back-off of five minutes or a drain that hangs is tested without waiting for it: on a
 `VirtualClockLoop` the clock jumps to the next timer as soon as nothing else is left to do.
+
+`PluginContract` is a test class to derive from. `machine_of`, `sequences_of` and `triggers_of` are for Hypothesis
+(``pip install 'fsm-plugins[verify]'``). They are imported when they are asked for.
 """
 
 from __future__ import annotations
@@ -9,9 +12,37 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["Stalled", "VirtualClockLoop", "run"]
+if TYPE_CHECKING:
+    from fsm_plugins.verify.contract import PluginContract
+    from fsm_plugins.verify.stateful import machine_of, sequences_of, triggers_of
+
+__all__ = [
+    "PluginContract",
+    "Stalled",
+    "VirtualClockLoop",
+    "machine_of",
+    "run",
+    "sequences_of",
+    "triggers_of",
+]
+
+_ELSEWHERE = {
+    "PluginContract": "fsm_plugins.verify.contract",
+    "machine_of": "fsm_plugins.verify.stateful",
+    "sequences_of": "fsm_plugins.verify.stateful",
+    "triggers_of": "fsm_plugins.verify.stateful",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is kept elsewhere when it is asked for: tests of a clock need neither the verifier nor Hypothesis."""
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ELSEWHERE[name]), name)
+
 
 T = TypeVar("T")
 

@@ -1,24 +1,23 @@
-"""``run``, ``check`` and ``list``."""
+"""``run``, ``check`` and ``list``. The others are in modules of their own."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 
 import click
 
 import fsm_plugins
 from fsm_plugins.app import Application, Blueprint, read_blueprint
-from fsm_plugins.cli.output import fail, invalid, print_json, print_table, set_up_logging
+from fsm_plugins.cli.control import COMMANDS
+from fsm_plugins.cli.output import fail, invalid, print_json, print_table
 from fsm_plugins.diagrams.command import diagram
 from fsm_plugins.embedding import attach, run_as_init
 from fsm_plugins.errors import ConfigError, PluginError, StopFailed
-from fsm_plugins.lifecycle import TransitionEvent
 from fsm_plugins.loading import discover
+from fsm_plugins.observe import configure, log_supervision, log_transition
 from fsm_plugins.orchestrator import Receipt
-
-logger = logging.getLogger("fsm_plugins")
+from fsm_plugins.verify.command import conform, explain, replay, verify
 
 _config = click.argument("config", envvar="FSM_PLUGINS_CONFIG", type=click.Path())
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
@@ -58,9 +57,11 @@ def run(config: str, seconds: float | None, until_idle: bool, log_level: str, in
     """
     if init or (init is None and os.getpid() == 1):
         _run_as_init()
-    set_up_logging(log_level)
     application = _build(config, as_json)
-    application.registry.subscribe(_log_transition)
+    configure(log_level, application.observation.log)
+    application.registry.subscribe(log_transition)
+    if application.supervisor is not None:
+        application.supervisor.subscribe(log_supervision)
     attach(application)
     problem: PluginError | None = None
     try:
@@ -126,7 +127,8 @@ def list_plugins(config: str | None, as_json: bool) -> None:
         click.echo(f"{config} configures no plugin", err=True)
 
 
-main.add_command(diagram)
+for _command in (diagram, verify, replay, explain, conform, *COMMANDS):
+    main.add_command(_command)
 
 
 # What they have in common.
@@ -221,8 +223,3 @@ def _one_line(error: PluginError) -> str:
     if isinstance(error, StopFailed):
         return "; ".join(str(problem) for problem in error.exceptions)
     return str(error)
-
-
-def _log_transition(event: TransitionEvent) -> None:
-    if event.cause is None:
-        logger.info("%s", event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import click
 
 from fsm_plugins.errors import Problem
 
-__all__ = ["EX_CONFIG", "fail", "invalid", "print_json", "print_table", "set_up_logging"]
+__all__ = ["EX_CONFIG", "fail", "invalid", "print_json", "print_table"]
 
 EX_CONFIG = 78
 
@@ -48,13 +47,6 @@ def fail(message: str) -> NoReturn:
     """Say why it failed, and exit with 1."""
     click.echo(f"error: {message}", err=True)
     sys.exit(1)
-
-
-def set_up_logging(level: str) -> None:
-    """Log to stderr, unless somebody has set up logging before."""
-    logging.basicConfig(
-        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"
-    )
 
 
 def _colour() -> bool:

@@ -5,7 +5,16 @@ but the settings, and `structure_settings` checks those against the class. Both 
 """
 
 from fsm_plugins.config.environment import PREFIX, EnvText
-from fsm_plugins.config.model import AppSection, ChannelSection, Config, PluginSection, merge_deadlines
+from fsm_plugins.config.model import (
+    AppSection,
+    ChannelSection,
+    Config,
+    JournalSection,
+    ObserveSection,
+    PluginSection,
+    merge_deadlines,
+    split_address,
+)
 from fsm_plugins.config.reading import load_config, read_config
 from fsm_plugins.config.settings import structure_settings
 
@@ -15,9 +24,12 @@ __all__ = [
     "ChannelSection",
     "Config",
     "EnvText",
+    "JournalSection",
+    "ObserveSection",
     "PluginSection",
     "load_config",
     "merge_deadlines",
     "read_config",
+    "split_address",
     "structure_settings",
 ]

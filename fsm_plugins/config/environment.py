@@ -122,12 +122,17 @@ _PLUGIN = _Table(
         "group": None,
     }
 )
+_JOURNAL = _Table(dict.fromkeys(("path", "format", "max_bytes", "keep")), whole=True)
+_OBSERVE = _Table(
+    {**dict.fromkeys(("log", "metrics", "socket", "http", "token_file")), "journal": _JOURNAL},
+)
 _ROOT = _Table(
     {
         "app": _APP,
         "supervisor": evolve(_SUPERVISOR, whole=False),
         "channels": _Table(kind="channel", items=_Table({"capacity": None})),
         "plugins": _Table(kind="plugin", items=_PLUGIN),
+        "observe": _OBSERVE,
     }
 )
 
@@ -174,7 +179,8 @@ def _put(tree: dict[str, object], variable: str, text: str) -> None:
     if not shape.open:
         below = shape.keys.get(key, shape.items)
         if below is not None and not below.whole:
-            known = f", such as {variable}__{min(below.keys).upper()}" if below.keys else ""
+            values = [name for name, table in below.keys.items() if table is None or table.whole]
+            known = f", such as {variable}__{min(values).upper()}" if values else ""
             raise _Refused(f"{str(key)!r} is a whole table; name one key of it{known}")
     present = here.get(key)
     if isinstance(present, EnvText):

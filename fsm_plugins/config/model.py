@@ -12,7 +12,16 @@ from fsm_plugins.config.converter import Check, RawTable
 from fsm_plugins.metadata import Deadlines
 from fsm_plugins.supervision import Backoff, Child, Policy, Restart
 
-__all__ = ["AppSection", "ChannelSection", "Config", "PluginSection", "merge_deadlines"]
+__all__ = [
+    "AppSection",
+    "ChannelSection",
+    "Config",
+    "JournalSection",
+    "ObserveSection",
+    "PluginSection",
+    "merge_deadlines",
+    "split_address",
+]
 
 
 Capacity = Annotated[int, Check("an integer of at least 1", lambda capacity: capacity >= 1)]
@@ -71,6 +80,73 @@ class PluginSection:
     group: str | None = None
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """Return the host and the port of an address.
+
+    Raises:
+        ValueError: it is no such address.
+
+    >>> split_address("127.0.0.1:9090"), split_address("[::1]:9090")
+    (('127.0.0.1', 9090), ('::1', 9090))
+    """
+    host, _, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""  # IPv6 without brackets: nobody can tell where it ends
+    if not host or not host.isprintable() or " " in host or not (port.isascii() and port.isdigit()):
+        raise ValueError(f"expected an address such as '127.0.0.1:9090', got {address!r}")
+    if int(port) > 65535:
+        raise ValueError(f"expected a port of at most 65535, got {port}")
+    return host, int(port)
+
+
+def _is_address(address: str) -> bool:
+    return bool(split_address(address))
+
+
+FilePath = Annotated[str, Check("a path", lambda path: bool(path) and "\0" not in path)]
+Address = Annotated[str, Check("an address such as '127.0.0.1:9090'", _is_address)]
+
+
+@frozen
+class JournalSection:
+    """The table ``journal`` in ``[observe]``.
+
+    Attributes:
+        path: the file, relative to where the configuration is.
+        format: JSON lines or a SQLite database.
+        max_bytes: from which size a new file is begun, at least 4096 bytes.
+        keep: how many full files are kept, at least 1.
+    """
+
+    path: FilePath
+    format: Literal["jsonl", "sqlite"] = "jsonl"
+    max_bytes: Annotated[int, Check("an integer of at least 4096", lambda size: size >= 4096)] = 10 * 2**20
+    keep: Annotated[int, Check("an integer of at least 1", lambda count: count >= 1)] = 5
+
+
+@frozen
+class ObserveSection:
+    """The table ``[observe]``.
+
+    Attributes:
+        log: how the command logs.
+        journal: where transitions are written, if they are.
+        metrics: whether the endpoint has metrics.
+        socket: the Unix socket of the endpoint, relative to where the configuration is.
+        http: the TCP address of the endpoint.
+        token_file: the file with the token that control over TCP needs.
+    """
+
+    log: Literal["text", "json"] = "text"
+    journal: JournalSection | None = None
+    metrics: bool = False
+    socket: FilePath | None = None
+    http: Address | None = None
+    token_file: FilePath | None = None
+
+
 @frozen
 class Config:
     """A whole configuration.
@@ -81,6 +157,7 @@ class Config:
         app: the table ``[app]``.
         supervisor: the table ``[supervisor]``; None if there is none.
         channels, plugins: the sections by their names, in the order of the file.
+        observe: the table ``[observe]``.
         unsound: the key paths of the sections in which a problem was found. What is wrong there is at its default, and
             a plugin without a usable ``use`` or name is left out: who checks how things fit together
             leaves these alone.
@@ -93,6 +170,7 @@ class Config:
     channels: Mapping[str, ChannelSection] = field(factory=dict)
     plugins: Mapping[str, PluginSection] = field(factory=dict)
     unsound: frozenset[str] = frozenset()
+    observe: ObserveSection = ObserveSection()
 
     @property
     def children(self) -> dict[str, Child]:

@@ -14,7 +14,7 @@ from fsm_plugins.config.converter import RawTable, structure
 from fsm_plugins.config.environment import overlay
 from fsm_plugins.config.flaws import Flaw, Invalid, key_path
 from fsm_plugins.config.keywords import structure_keywords
-from fsm_plugins.config.model import AppSection, ChannelSection, Config, PluginSection, Seconds
+from fsm_plugins.config.model import AppSection, ChannelSection, Config, ObserveSection, PluginSection, Seconds
 from fsm_plugins.config.parameters import Parameter, Parameters, parameters_of
 from fsm_plugins.errors import ConfigError, DefinitionError, Problem
 from fsm_plugins.metadata import PluginInfo
@@ -23,7 +23,7 @@ from fsm_plugins.supervision import Policy
 __all__ = ["load_config", "read_config"]
 
 
-_ROOT = Parameters({key: Parameter(key, RawTable) for key in ("app", "supervisor", "channels", "plugins")})
+_ROOT = Parameters({key: Parameter(key, RawTable) for key in ("app", "supervisor", "channels", "plugins", "observe")})
 
 
 def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Config:
@@ -92,7 +92,7 @@ def _tree(path: str | os.PathLike[str]) -> dict[str, object] | Problem:
 
 def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[Config, list[Flaw]]:
     """Return what is sound of the raw values, and what is not, in their order."""
-    tables: dict[str, Any] = {"app": {}, "supervisor": {}, "channels": {}, "plugins": {}}
+    tables: dict[str, Any] = {"app": {}, "supervisor": {}, "channels": {}, "plugins": {}, "observe": {}}
     flaws: dict[str, list[Flaw]] = {}
     for key, value in tree.items():
         sound, flaws[key] = structure_keywords(_ROOT, {key: value})
@@ -104,7 +104,9 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
         found: Sequence[Flaw]
         try:
             raw: Any = structure(table, RawTable)
-            values, found = structure_keywords(parameters_of(section), {**defaults, **raw})
+            values, found = structure_keywords(
+                parameters_of(section), {**raw, **{k: v for k, v in defaults.items() if k not in raw}}
+            )
             if "deadlines" in raw and "deadlines" not in values:
                 values["deadlines"] = _sound(raw["deadlines"], Seconds)
         except Invalid as error:
@@ -125,6 +127,7 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
         name: ChannelSection(**check(ChannelSection, raw, "channels", name)) for name, raw in tables["channels"].items()
     }
     plugins = {name: check(PluginSection, raw, "plugins", name) for name, raw in tables["plugins"].items()}
+    observe = ObserveSection(**check(ObserveSection, tables["observe"], "observe"))
     config = Config(
         source=os.fspath(path),
         directory=Path(path).absolute().parent,
@@ -137,6 +140,7 @@ def _config(path: str | os.PathLike[str], tree: Mapping[str, object]) -> tuple[C
             if _is_name(name) and "use" in values
         },
         unsound=frozenset(unsound),
+        observe=observe,
     )
     return config, [flaw for found in flaws.values() for flaw in found]
 

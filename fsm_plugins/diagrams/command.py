@@ -30,6 +30,7 @@ from fsm_plugins.diagrams.terminal import ascii_art
 from fsm_plugins.diagrams.topology import of_plan
 from fsm_plugins.diagrams.trace import Step, read_trace
 from fsm_plugins.errors import LoadError
+from fsm_plugins.observe.stores import is_journal, read_file
 from fsm_plugins.orchestrator import Plan
 
 __all__ = ["diagram"]
@@ -209,6 +210,11 @@ def _marked(drawn: Diagram, marks: tuple[str, ...], direction: Any) -> Diagram:
 
 def _steps(file: str) -> tuple[Step, ...]:
     try:
+        if is_journal(Path(file)):
+            rows, torn = read_file(Path(file))
+            if torn:
+                click.echo(f"{file}: its last line was not written to the end ({torn} bytes)", err=True)
+            return tuple(row.step for row in rows)
         return read_trace(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         _fail(f"{file} cannot be read: {error.strerror or error}")

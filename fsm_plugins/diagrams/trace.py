@@ -1,65 +1,11 @@
-"""What happened, as steps: recorded from events, written as JSON lines and read back.
-
-A line of such a file is an object with the keys ``plugin``, ``trigger``, ``source``, ``dest``, ``at`` (seconds since
-the epoch), ``duration`` (seconds) and ``cause`` (a text or null), as in a `TransitionEvent`. A line whose ``dest`` is
-null is a call that was refused. Other keys are ignored, and the keys with times may be missing.
-"""
+"""Steps that a program records for itself. What a step is, and how it is read and written, is in `observe.steps`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
-
-from attrs import asdict, frozen
-
-from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import TransitionEvent
+from fsm_plugins.observe.steps import Step, StepLike, read_trace, step_of, steps_of, write_trace
 
 __all__ = ["Recorder", "Step", "StepLike", "read_trace", "steps_of", "write_trace"]
-
-
-@frozen
-class Step:
-    """A transition, or a call that was refused.
-
-    Attributes:
-        plugin: its name.
-        trigger: what was fired.
-        source: the state before.
-        dest: the state after; None if the call was refused.
-        at: when, in seconds since the epoch.
-        duration: how long it took, in seconds.
-        cause: what made it fail, otherwise None.
-    """
-
-    plugin: str
-    trigger: str
-    source: str
-    dest: str | None
-    at: float = 0.0
-    duration: float = 0.0
-    cause: str | None = None
-
-
-StepLike: TypeAlias = Step | TransitionEvent
-
-
-def steps_of(events: Iterable[StepLike]) -> tuple[Step, ...]:
-    """Return events as steps; what is a step already stays as it is.
-
-    >>> from fsm_plugins import State
-    >>> steps_of([TransitionEvent("clock", "init", State.CREATED, State.INITIALIZED, 0.0, 0.1)])[0].dest
-    'initialized'
-    """
-    return tuple(event if isinstance(event, Step) else _step(event) for event in events)
-
-
-def _step(event: TransitionEvent) -> Step:
-    cause = None if event.cause is None else describe(event.cause)
-    return Step(
-        event.plugin, event.trigger, event.source.value, event.dest.value, event.at, event.duration, cause
-    )  # fmt: skip
 
 
 class Recorder:
@@ -75,7 +21,7 @@ class Recorder:
         self.steps: list[Step] = []
 
     def __call__(self, event: TransitionEvent) -> None:
-        self.steps.append(_step(event))
+        self.steps.append(step_of(event))
 
     def refused(self, plugin: str, trigger: str, state: str) -> None:
         """Note that ``trigger`` was refused in ``state``; a refusal makes no event."""
@@ -87,63 +33,3 @@ class Recorder:
         from fsm_plugins.diagrams.notebook import mimebundle
 
         return mimebundle(self)
-
-
-def write_trace(steps: Iterable[StepLike]) -> str:
-    """Return the text of a trace file.
-
-    >>> write_trace([Step("clock", "init", "created", "initialized")]).startswith('{"plugin": "clock"')
-    True
-    """
-    return "".join(json.dumps(asdict(step), ensure_ascii=False) + "\n" for step in steps_of(steps))
-
-
-def read_trace(text: str) -> tuple[Step, ...]:
-    """Return the steps of the text of a trace file.
-
-    Raises:
-        ValueError: a line is not as it should be; the text names the line and the key.
-
-    >>> read_trace(write_trace([Step("clock", "init", "created", None)]))
-    (Step(plugin='clock', trigger='init', source='created', dest=None, at=0.0, duration=0.0, cause=None),)
-    >>> read_trace('{"plugin": "clock"}')
-    Traceback (most recent call last):
-    ValueError: line 1: 'trigger' should be a text, and it is missing
-    """
-    steps = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            steps.append(_read(json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"line {number} is not JSON: {error.msg} at column {error.colno}") from None
-        except _Wrong as wrong:
-            raise ValueError(f"line {number}: {wrong}") from None
-    return tuple(steps)
-
-
-class _Wrong(Exception):
-    """What is wrong with a line."""
-
-
-def _read(value: Any) -> Step:
-    if not isinstance(value, dict):
-        raise _Wrong("it should be an object, {...}")
-    return Step(
-        _key(value, "plugin", "a text", str),
-        _key(value, "trigger", "a text", str),
-        _key(value, "source", "a text", str),
-        _key(value, "dest", "a text or null", (str, type(None))),
-        _key({"at": 0.0, **value}, "at", "a number of seconds", (int, float)),
-        _key({"duration": 0.0, **value}, "duration", "a number of seconds", (int, float)),
-        _key({"cause": None, **value}, "cause", "a text or null", (str, type(None))),
-    )
-
-
-def _key(value: Mapping[str, Any], key: str, words: str, kind: Any) -> Any:
-    if key not in value:
-        raise _Wrong(f"{key!r} should be {words}, and it is missing")
-    if not isinstance(value[key], kind) or isinstance(value[key], bool):
-        raise _Wrong(f"{key!r} should be {words}, not {value[key]!r}")
-    return value[key]

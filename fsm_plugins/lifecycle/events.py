@@ -13,9 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeAlias, TypeVar
-
-from attrs import frozen
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from fsm_plugins.lifecycle.table import State
 
@@ -26,9 +24,8 @@ logger = logging.getLogger("fsm_plugins")
 E = TypeVar("E")
 
 
-@frozen
-class TransitionEvent:
-    """A plugin moved from one state to another.
+class TransitionEvent(NamedTuple):
+    """A plugin moved from one state to another. A tuple, because it is made of every transition that somebody hears of.
 
     Attributes:
         plugin: its name.
@@ -62,15 +59,29 @@ class Hub(Generic[E]):
 
     Args:
         clock: what ``at`` is read from, in seconds since the epoch.
+
+    Attributes:
+        loop: the event loop that the tellers run in.
+        now: the clock of that loop, for durations.
     """
 
-    __slots__ = ("_telling", "_untold", "clock", "listeners")
+    __slots__ = ("_entries", "_telling", "_untold", "clock", "listeners", "loop", "now")
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.listeners: tuple[Callable[[E], object], ...] = ()
+        self._entries: tuple[tuple[Callable[[E], object]], ...] = ()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.now: Callable[[], float] = time.monotonic
         self._untold: deque[E] = deque()
         self._telling = False
+
+    def run_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take ``loop`` for the one that the tellers run in."""
+        self.loop = loop
+        # Without the detour where it is one: this is called twice for every transition.
+        plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
+        self.now = time.monotonic if plain else loop.time
 
     def subscribe(self, listener: Callable[[E], object]) -> Callable[[], None]:
         """Call ``listener`` with every event from now on. Returns a function that ends it.
@@ -84,23 +95,22 @@ class Hub(Generic[E]):
                 "to act asynchronously, put the event in a queue or start a task from the listener"
             )
         # Each subscription is its own, so that subscribing a function twice and ending one of the two works.
-        entry = _Subscription(listener)
-        self.listeners = (*self.listeners, entry)
+        entry = (listener,)
+        self._subscribe((*self._entries, entry))
+        return lambda: self._subscribe(tuple(other for other in self._entries if other is not entry))
 
-        def unsubscribe() -> None:
-            self.listeners = tuple(other for other in self.listeners if other is not entry)
-
-        return unsubscribe
+    def _subscribe(self, entries: tuple[tuple[Callable[[E], object]], ...]) -> None:
+        self._entries = entries
+        self.listeners = tuple(listener for (listener,) in entries)
 
     def publish(self, event: E) -> None:
         """Tell ``event`` to every listener, after the events that are still being told."""
-        self._untold.append(event)
         if self._telling:
+            self._untold.append(event)
             return
         self._telling = True
         urgent: BaseException | None = None
-        while self._untold:
-            event = self._untold.popleft()
+        while True:
             for listener in self.listeners:
                 try:
                     listener(event)
@@ -108,14 +118,9 @@ class Hub(Generic[E]):
                     logger.exception("a listener raised on the event '%s'; what happened stands", event)
                 except BaseException as error:  # such as SystemExit: it goes on, but only when all have been told
                     urgent = urgent or error
+            if not self._untold:
+                break
+            event = self._untold.popleft()
         self._telling = False
         if urgent is not None:
             raise urgent
-
-
-@frozen(eq=False)
-class _Subscription(Generic[E]):
-    listener: Callable[[E], object]
-
-    def __call__(self, event: E) -> None:
-        self.listener(event)

@@ -1,5 +1,6 @@
 """Supervision: plugins that fail come back, under a policy."""
 
+from fsm_plugins.supervision.alone import of_the_plugin
 from fsm_plugins.supervision.children import ChildStatus
 from fsm_plugins.supervision.events import Action, SupervisionEvent, SupervisionListener
 from fsm_plugins.supervision.phases import GIVEN_UP, LEFT_ALONE, PHASES, RECOVERING, UP
@@ -14,7 +15,7 @@ from fsm_plugins.supervision.policy import (
     Strategy,
     problems_of,
 )
-from fsm_plugins.supervision.supervisor import Supervisor, of_the_plugin
+from fsm_plugins.supervision.supervisor import Supervisor
 from fsm_plugins.supervision.watchdog import Watchdog
 
 __all__ = [

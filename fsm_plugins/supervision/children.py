@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 
 from attrs import Factory, define, frozen
 
@@ -13,7 +14,7 @@ from fsm_plugins.supervision.phases import MOVES, RECOVERING, UP
 from fsm_plugins.supervision.policy import Backoff, Restart
 from fsm_plugins.supervision.tree import Node, Uptime
 
-__all__ = ["ChildState", "ChildStatus", "Recovery", "cause_of", "is_not_ready", "is_permanent"]
+__all__ = ["ChildState", "ChildStatus", "Recovery", "cause_of", "is_not_ready", "is_permanent", "summary"]
 
 
 @frozen
@@ -81,6 +82,9 @@ class ChildState:
         recovery: the one in which it is pending.
         waiters: callers of ``restart`` and the like.
         unhealthy: how many times in a row it was unhealthy.
+        stops: how often the supervisor was asked to stop it.
+        scheduled: how often it was put into a recovery.
+        watched: the worker at whose end to see whether it is done.
     """
 
     name: str
@@ -97,7 +101,10 @@ class ChildState:
     unhealthy: int = 0
     busy: int = 0
     stopping: int = 0
+    stops: int = 0
+    scheduled: int = 0
     recovery: Recovery | None = None
+    watched: asyncio.Task[object] | None = None
     waiters: list[asyncio.Future[None]] = Factory(list)
 
     @property
@@ -108,6 +115,11 @@ class ChildState:
     def move(self, trigger: str) -> None:
         """Take the move of the table of phases."""
         self.phase = MOVES[trigger, self.phase]
+
+    def ask_for(self) -> None:
+        """Take note that somebody wants it to run, whatever became of it."""
+        self.move("ask_for")
+        self.given_up = ""
 
     def withdraw(self) -> None:
         """Take it out of the recovery in which it is."""
@@ -140,6 +152,20 @@ class ChildState:
             self.given_up,
             self.health,
         )
+
+
+def summary(children: Collection[ChildState], running: Mapping[str, HealthStatus]) -> HealthStatus:
+    """Return how a supervisor is: degraded while not all ``children`` run that should, or one of them is not well.
+
+    Args:
+        children: the plugins.
+        running: what those that run said of themselves the last time they were asked.
+    """
+    given_up = ", ".join(child.name for child in children if child.given_up)
+    waiting = ", ".join(child.name for child in children if child.recovery is not None)
+    notes = [f"given up: {given_up}"] * bool(given_up) + [f"being restarted: {waiting}"] * bool(waiting)
+    notes += [f"{name} is {health}" for name, health in running.items() if not health.is_healthy]
+    return HealthStatus.degraded("; ".join(notes)) if notes else HealthStatus.healthy()
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -28,9 +28,14 @@ async def check_health(registry: PluginRegistry, health: Health, note: Callable[
     while True:
         due = max(due + health.interval, loop.time())
         await asyncio.sleep(due - loop.time())
-        for name, state, status in await registry.health_check_all():
-            if state == State.RUNNING and note(name, status) >= health.failures:
-                plugin = registry[name]
-                with suppress(InvalidState):  # it has moved on meanwhile
-                    if plugin.state == State.RUNNING:
-                        await plugin.fail(Unhealthy(name, health.failures, status.reason))
+        answers = await registry.health_check_all()
+        # All are noted before anybody is failed, for that may take time, in which plugins come and go.
+        too_often = [
+            (registry[name], status)
+            for name, state, status in answers
+            if state == State.RUNNING and note(name, status) >= health.failures
+        ]
+        for plugin, status in too_often:
+            with suppress(InvalidState):  # it has moved on meanwhile
+                if plugin.state == State.RUNNING:
+                    await plugin.fail(Unhealthy(plugin.info.name, health.failures, status.reason))

@@ -127,7 +127,7 @@ class Backoff:
             random: a number from 0 to 1; the larger, the shorter the delay.
         """
         try:
-            delay = min(self.cap, self.initial * self.factor ** (failures - 1))
+            delay = min(self.cap, self.initial * float(self.factor) ** (failures - 1))
         except OverflowError:
             delay = self.cap if self.initial else 0.0
         return delay * (1.0 - self.jitter * random)

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from attrs import frozen
 
-from fsm_plugins.errors import ConfigError, HookFailed, PermanentError, PluginError
+from fsm_plugins.errors import Abandoned, ConfigError, HookFailed, PermanentError, PluginError
 from fsm_plugins.lifecycle import START
 from fsm_plugins.orchestrator import Orchestrator
 from fsm_plugins.plugin import Plugin
@@ -31,11 +31,15 @@ class Decisions:
         failed: an attempt to start a plugin failed.
         restarted: a plugin runs again.
         give_up: a plugin must not be started again.
+        left_alone: somebody else stopped a plugin.
+        stopped_by_others: says whether somebody else is just stopping a plugin.
     """
 
     failed: Callable[[ChildState, BaseException], None]
     restarted: Callable[[ChildState], None]
     give_up: Callable[[ChildState, str], None]
+    left_alone: Callable[[ChildState], None]
+    stopped_by_others: Callable[[ChildState], bool]
 
 
 class Recoveries:
@@ -77,6 +81,8 @@ class Recoveries:
     def schedule(self, names: Iterable[str], due: float) -> None:
         """Have plugins stopped at once, and started again, in order, at ``due`` by the event loop's clock."""
         children = [self._children[name] for name in self._in_order(set(names))]
+        for child in children:
+            child.scheduled += 1
         met = dict.fromkeys(child.recovery for child in children if child.recovery is not None)
         if met:
             recovery, *others = met
@@ -136,6 +142,7 @@ class Recoveries:
             await self._stop_pending(recovery)
             if not recovery.changed.is_set() and recovery.pending:
                 await self._until_due(recovery)
+                await self._stop_pending(recovery)  # what somebody else has started meanwhile
             if not recovery.changed.is_set():
                 await self._start_pending(recovery)
 
@@ -144,12 +151,15 @@ class Recoveries:
             child = self._children[name]
             if child.recovery is not recovery:  # it has been withdrawn, or taken over
                 continue
+            if self._decisions.stopped_by_others(child):
+                self._decisions.left_alone(child)
+                continue
             problem, urgent = await self.bring_to_rest(child)
             if problem is not None:
                 logger.error("%s", problem, exc_info=problem)
             if urgent is not None:
                 raise urgent
-            if child.restart is Restart.TEMPORARY and child.wanted:
+            if child.restart is Restart.TEMPORARY and child.wanted and not child.waiters:
                 self._decisions.give_up(child, "it was stopped with another plugin that failed")
             if not child.wanted and child.recovery is recovery:
                 child.withdraw()
@@ -168,15 +178,27 @@ class Recoveries:
             child = self._children[name]
             if child.recovery is not recovery:
                 continue
+            scheduled = child.scheduled
             error = await self._attempt(child)
-            if child.recovery is recovery:  # else it has been withdrawn meanwhile, or taken over, and is stopped again
-                recovery.pending.discard(name)
+            # It may have been taken over meanwhile; or withdrawn, and then it may be in another one since; or a failure
+            # that came since takes it along, and then it has to be started once more.
+            ours = child.recovery is recovery or (child.recovery is not None and recovery.task in child.recovery.after)
+            ours = ours and child.scheduled == scheduled
+            if ours:
+                assert child.recovery is not None
+                child.recovery.pending.discard(name)
                 child.recovery = None
-                child.settle(error)
-                if error is None:
+            if error is None:
+                if ours:
+                    child.settle(None)
                     self._decisions.restarted(child)
-            if error is not None:
-                self._decisions.failed(child, cause_of(error))
+            elif isinstance(cause := cause_of(error), Abandoned):
+                if ours:
+                    self._decisions.left_alone(child)
+            else:
+                if ours:
+                    child.settle(error)
+                self._decisions.failed(child, cause)
             if recovery.changed.is_set():
                 return
 
@@ -212,5 +234,5 @@ class Recoveries:
         except ConfigError:
             raise  # its factory raised, and may do better the next time
         except PluginError as error:
-            raise PermanentError(f"plugin {child.name!r} cannot be built again") from error
+            raise PermanentError(f"plugin {child.name!r} cannot be built again: {error}") from error
         return plugin

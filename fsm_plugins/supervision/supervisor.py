@@ -27,6 +27,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 from fsm_plugins.errors import (
+    Abandoned,
     Completed,
     ConfigError,
     HookFailed,
@@ -41,16 +42,17 @@ from fsm_plugins.metadata import Deadlines, HealthStatus, PluginInfo, PluginType
 from fsm_plugins.orchestrator import Orchestrator, PluginSpec
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.registry import PluginRegistry
-from fsm_plugins.supervision.children import ChildState, ChildStatus, cause_of, is_not_ready, is_permanent
+from fsm_plugins.stopping import leads_to_rest
+from fsm_plugins.supervision.alone import running_alone
+from fsm_plugins.supervision.children import ChildState, ChildStatus, cause_of, is_not_ready, is_permanent, summary
 from fsm_plugins.supervision.events import Action, SupervisionEvent, SupervisionListener
 from fsm_plugins.supervision.health import check_health
-from fsm_plugins.supervision.phases import GIVEN_UP, UP
-from fsm_plugins.supervision.policy import Child, Policy, Restart, problems_of
+from fsm_plugins.supervision.policy import Child, Group, Policy, Restart, problems_of
 from fsm_plugins.supervision.recovery import Decisions, Recoveries
 from fsm_plugins.supervision.tree import Tree, Uptime
 from fsm_plugins.supervision.watchdog import Watchdog
 
-__all__ = ["Supervisor", "of_the_plugin"]
+__all__ = ["Supervisor"]
 
 logger = logging.getLogger("fsm_plugins")
 
@@ -133,7 +135,8 @@ class Supervisor(Plugin):
         self._hub: Hub[SupervisionEvent] = Hub(clock)
         self._rng = rng or random.Random()
         self._tree = Tree(self.orchestrator.plan, policy, children)
-        keep = max(policy.period, *(group.period for group in policy.groups.values()), 0.0)
+        limits: list[Policy | Group] = [policy, *policy.groups.values()]
+        keep = max((limit.period for limit in limits if limit.intensity != "unlimited"), default=0.0)
         self._children: dict[str, ChildState] = {}
         for each in self.orchestrator.plan.order:
             child = children.get(each, Child())
@@ -149,7 +152,7 @@ class Supervisor(Plugin):
             self.registry,
             self._children,
             self._tree.in_order,
-            Decisions(self._failed, self._restarted, self._give_up),
+            Decisions(self._failed, self._restarted, self._give_up, self._left_alone, self._stopped_by_others),
             lambda coroutine: self.spawn(coroutine, name="recovery"),
         )
         self._ended = asyncio.Event()
@@ -157,7 +160,6 @@ class Supervisor(Plugin):
         self._exhausted: RestartsExhausted | None = None
         self._stopping = False
         self._watchdog: Watchdog | None = None
-        self._on_exhausted: Callable[[], object] | None = None
         self.registry.subscribe(self._heard)
 
     # What an embedder uses.
@@ -166,42 +168,16 @@ class Supervisor(Plugin):
     async def running(self) -> AsyncIterator[Self]:
         """Run the plugins for as long as the ``async with`` block: init, start, and in any case stop.
 
-        When the supervisor gives up, the block is cancelled.
+        When the supervisor gives up, or somebody fails it, the block is cancelled.
 
         Raises:
             HookFailed, DeadlineExceeded: a plugin could not be started. The others have been stopped.
             RestartsExhausted: the supervisor gave up. The plugins have been stopped.
+            PluginFailed: the supervisor itself was failed by somebody. The plugins have been stopped.
             StopFailed: the block ended well, but plugins did not stop cleanly.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        requests, interrupted = task.cancelling(), False
-
-        def interrupt() -> None:
-            nonlocal interrupted
-            interrupted = True
-            task.cancel()
-
-        alone = PluginRegistry()
-        alone.register(self)
-        try:
-            async with alone.running():
-                try:
-                    self._on_exhausted = interrupt
-                    yield self
-                finally:
-                    self._on_exhausted = None
-        except BaseException as error:
-            if interrupted and isinstance(error, asyncio.CancelledError) and task.uncancel() <= requests:
-                assert self._exhausted is not None
-                raise self._exhausted from self._exhausted.__cause__
-            if isinstance(error, HookFailed | StopFailed):
-                raise of_the_plugin(error) from None
-            raise
-        finally:
-            alone.unregister(self.info.name)
-        if self._exhausted is not None:
-            raise self._exhausted from self._exhausted.__cause__
+        async with running_alone(self):
+            yield self
 
     async def wait(self) -> None:
         """Wait until it ends: it was stopped, or it gave up.
@@ -224,8 +200,14 @@ class Supervisor(Plugin):
                 after any failure.
         """
         child = self._child(name)
-        child.failures, child.given_up = 0, ""
-        child.move("ask_for")
+        stops = child.stops
+        while self._stopped_by_others(child):
+            await self.registry[name]._guard.take_flight().ended()
+            child = self._child(name)
+            if child.stops != stops:
+                raise PluginError(f"plugin {name!r} was stopped on request")
+        child.failures = 0
+        child.ask_for()
         child.node.forget()
         now = asyncio.get_running_loop().time()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -244,7 +226,7 @@ class Supervisor(Plugin):
             PluginError: it runs already, and whatever `restart` raises.
         """
         child = self._child(name)
-        if child.phase == UP and self.registry[name].state == State.RUNNING:
+        if self._runs(child):
             raise PluginError(f"plugin {name!r} runs already; restart it to have a fresh one")
         await self.restart(name)
 
@@ -259,6 +241,7 @@ class Supervisor(Plugin):
         """
         child = self._child(name)
         child.move("leave_alone")
+        child.stops += 1
         child.withdraw()
         child.settle(PluginError(f"plugin {name!r} was stopped on request"))
         self._tell(name, Action.REQUESTED)
@@ -311,7 +294,7 @@ class Supervisor(Plugin):
             plugin = self.registry[child.name]
             if plugin.state in plugin.lifecycle.expected(START) and child.recovery is None:
                 await self._first(child, START)
-                self._watch_completion(child, plugin)
+                self._look(child, plugin)
         self._recoveries.open()
         self.spawn(self._keep(), name="keep")
         if self.policy.health is not None:
@@ -321,6 +304,8 @@ class Supervisor(Plugin):
 
     async def on_stop(self) -> None:
         """Interrupt every back-off and every attempt, and stop the plugins, in order."""
+        if self._exhausted is not None and self._ended.is_set():
+            return  # they have been stopped, and what did not stop cleanly is in the notes of the error
         try:
             await self._shut_down()
         finally:
@@ -328,16 +313,8 @@ class Supervisor(Plugin):
 
     async def on_health_check(self) -> HealthStatus:
         """Degraded while not all plugins run that should."""
-        given_up = [child.name for child in self._children.values() if child.phase == GIVEN_UP]
-        waiting = [child.name for child in self._children.values() if child.recovery is not None]
-        poor = [
-            f"{child.name} is {child.health}"
-            for child in self._children.values()
-            if child.health is not None and not child.health.is_healthy and child.recovery is None
-        ]
-        notes = [f"given up: {', '.join(given_up)}"] * bool(given_up)
-        notes += [f"being restarted: {', '.join(waiting)}"] * bool(waiting)
-        return HealthStatus.degraded("; ".join(notes + poor)) if notes + poor else HealthStatus.healthy()
+        poor = {child.name: child.health for child in self._children.values() if child.health and self._runs(child)}
+        return summary(self._children.values(), poor)
 
     # From beginning to end.
 
@@ -364,8 +341,6 @@ class Supervisor(Plugin):
                 self._exhausted.add_note(f"and while stopping: {problem}")
         finally:
             self._ended.set()
-            if self._on_exhausted is not None:
-                self._on_exhausted()
         raise self._exhausted
 
     async def _shut_down(self) -> None:
@@ -393,8 +368,10 @@ class Supervisor(Plugin):
             child.uptime.end(now)
             with suppress(PluginError):  # whose channels have come to their end
                 self.orchestrator.hold(child.name)
-            if _leads_to_rest(plugin, event) and not child.busy:
+            if leads_to_rest(plugin, event) and not child.busy:
                 self._left_alone(child)  # it was to be stopped, though that went wrong
+            elif self._stopping and isinstance(event.cause, Abandoned):
+                pass  # it had been initialised only, and so could not be stopped
             elif not (child.stopping or (child.busy and event.call)):
                 assert event.cause is not None
                 self._failed(child, event.cause, ran=True)
@@ -402,36 +379,50 @@ class Supervisor(Plugin):
             child.uptime.end(now)
             if not child.busy:
                 self._left_alone(child)
-        elif event.trigger == START:
-            child.uptime.begin(now)
+        else:
+            if event.trigger == START:
+                child.uptime.begin(now)
+                child.unhealthy = 0
+                if not child.busy:  # somebody started one that can be started again, and so wants it to run
+                    child.ask_for()
+                    child.withdraw()
+                    child.move("restarted")
+                    child.settle(None)
+            self._look(child, plugin)
 
     def _left_alone(self, child: ChildState) -> None:
-        """Take note that somebody else stopped a plugin."""
-        if not self._stopping:
+        """Take note that somebody else stopped a plugin, or is just doing so."""
+        if not self._stopping and child.wanted:
             child.move("leave_alone")
             child.withdraw()
+            child.settle(PluginError(f"plugin {child.name!r} was stopped on request"))
             self._tell(child.name, Action.REQUESTED)
 
-    def _watch_completion(self, child: ChildState, plugin: Plugin) -> None:
-        """Have a look at a permanent plugin whenever one of its workers ends."""
-        if child.restart is Restart.PERMANENT:
-            for worker in plugin.workers:
-                worker.add_done_callback(lambda _: self._worker_ended(child, plugin))
+    def _stopped_by_others(self, child: ChildState) -> bool:
+        """Whether somebody else is just stopping a plugin."""
+        return not child.stopping and self.registry[child.name]._guard.coming_to_rest
 
-    def _worker_ended(self, child: ChildState, plugin: Plugin) -> None:
-        if self.registry.get(child.name) is not plugin or plugin.state != State.RUNNING:
+    def _look(self, child: ChildState, plugin: Plugin) -> None:
+        """See whether a permanent plugin is done; if not, look again when the next of its workers has ended."""
+        if child.restart is not Restart.PERMANENT or self.registry.get(child.name) is not plugin:
             return
-        if child.busy or child.recovery is not None or self._stopping or plugin._guard.in_flight is not None:
+        if child.busy or child.recovery is not None or self._stopping:
             return
-        if plugin.workers:  # those that were there, and perhaps some that came since
-            self._watch_completion(child, plugin)
-            return
-        child.uptime.end(asyncio.get_running_loop().time())
-        self._failed(child, Completed(child.name), ran=True)
+        if plugin.state != State.RUNNING or plugin._guard.in_flight is not None:
+            return  # there will be another transition
+        workers = plugin.workers
+        if not workers and plugin._guard.had_workers:
+            child.uptime.end(asyncio.get_running_loop().time())
+            self._failed(child, Completed(child.name), ran=True)
+        elif workers and (child.watched is None or child.watched.done()):
+            child.watched = workers[0]
+            workers[0].add_done_callback(lambda _: self._look(child, plugin))
 
     def _healths(self, name: str, status: HealthStatus) -> int:
         """Take note of what a plugin says of itself. Returns how many times in a row it was unhealthy."""
         child = self._children[name]
+        if self._stopping:
+            return 0
         if status.level != ("healthy" if child.health is None else child.health.level):
             self._tell(name, Action(status.level), reason=status.reason)
         child.health = status
@@ -456,7 +447,7 @@ class Supervisor(Plugin):
         reason = describe(cause)
         logger.error("plugin %r failed: %s", child.name, reason)
         self._tell(child.name, Action.FAILED, attempt=child.failures, reason=reason)
-        if self._stopping or self._exhausted is not None:
+        if self._stopping or self._exhausted is not None or self.state in self.lifecycle.failures:
             return
         if is_permanent(cause) or child.restart is Restart.TEMPORARY:
             self._give_up(child, reason)
@@ -495,7 +486,7 @@ class Supervisor(Plugin):
             node.forget()
             node, failed = node.parent, node.members
         others = self._tree.affected(node, failed)
-        return {name for name in others if self._children[name].wanted}
+        return {name for name in others if self._is_to_run(self._children[name])}
 
     def _give_up(self, child: ChildState, reason: str) -> None:
         child.given_up = reason
@@ -508,9 +499,19 @@ class Supervisor(Plugin):
         child.move("restarted")
         child.restarts += 1
         self._tell(child.name, Action.RESTARTED, attempt=child.failures)
-        self._watch_completion(child, self.registry[child.name])
+        self._look(child, self.registry[child.name])
 
     # Small things.
+
+    def _is_to_run(self, child: ChildState) -> bool:
+        """Whether a plugin is started again with another one that failed."""
+        return child.wanted and not self._stopped_by_others(child)
+
+    def _runs(self, child: ChildState) -> bool:
+        """Whether a plugin runs, and is to go on doing so for all that is known."""
+        if child.recovery is not None or child.busy or self._stopped_by_others(child):
+            return False
+        return self.registry[child.name].state == State.RUNNING
 
     def _child(self, name: str) -> ChildState:
         """Return a plugin that somebody wants something of."""
@@ -522,19 +523,3 @@ class Supervisor(Plugin):
 
     def _tell(self, name: str, action: Action, *, attempt: int = 0, delay: float = 0.0, reason: str = "") -> None:
         self._hub.publish(SupervisionEvent(name, action, self._hub.clock(), attempt, delay, reason))
-
-
-def _leads_to_rest(plugin: Plugin, event: TransitionEvent) -> bool:
-    """Whether the call that failed was to bring the plugin to rest."""
-    rest = plugin.lifecycle.rest
-    return any(
-        (arc.trigger, arc.source) == (event.call, event.source) and arc.dest in rest for arc in plugin.lifecycle.arcs
-    )
-
-
-def of_the_plugin(error: HookFailed | StopFailed) -> BaseException:
-    """Return the error of the plugin that made a supervisor fail, out of one that only hands it on."""
-    found: BaseException = error.exceptions[0] if isinstance(error, StopFailed) else error
-    while isinstance(found, HookFailed) and isinstance(found.__cause__, HookFailed | StopFailed):
-        found = found.__cause__
-    return error if found in (error, *getattr(error, "exceptions", ())) else found

@@ -23,6 +23,9 @@ logger = logging.getLogger("fsm_plugins")
 # Frames of the loop's thread that the report shows, from the innermost outwards.
 _FRAMES = 8
 
+# How often to see whether a loop that does not answer exists any more, in seconds.
+_PATIENCE = 1.0
+
 
 class Watchdog:
     """Watches the running event loop, from its thread, until `stop`.
@@ -64,6 +67,8 @@ class Watchdog:
         with suppress(RuntimeError):  # the loop was closed
             while not self._stopped.is_set():
                 self._answered.clear()
+                if self._stopped.is_set():  # in between; then nobody will set the other again
+                    return
                 asked = time.monotonic()
                 self._loop.call_soon_threadsafe(self._answered.set)
                 if self._answered.wait(self._seconds):
@@ -73,7 +78,9 @@ class Watchdog:
                 logger.error(
                     "the event loop has been blocked for %.3g s, at %s\n%s", time.monotonic() - asked, place, stack
                 )
-                self._answered.wait()
+                while not self._answered.wait(_PATIENCE):
+                    if self._loop.is_closed():  # it will never answer
+                        return
                 if not self._stopped.is_set():
                     blocked = time.monotonic() - asked
                     self._loop.call_soon_threadsafe(self._on_blocked, blocked, place)

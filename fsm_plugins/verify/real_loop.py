@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from fsm_plugins.verify.cells import Bench
 from fsm_plugins.verify.footprints import Watcher
 from fsm_plugins.verify.loop import STEPS_OF_TASKS, ControlledLoop
 from fsm_plugins.verify.plugin_subjects import subject_of
 from fsm_plugins.verify.registry_field import quiet
-from fsm_plugins.verify.running import Bench
 from fsm_plugins.verify.schedule_results import ScheduleFinding, ScheduleResult
 from fsm_plugins.verify.subjects import AnyCall, Cell, Session
 

@@ -1,322 +1,447 @@
-"""Runs of one cell: make the object, bring it to its state, start the calls, let somebody choose, and judge.
+"""One run: a fresh plugin on a fresh loop goes through a script, is brought to rest, and what it left is looked for.
 
-A run is judged by what some order of atomic steps explains: for calls of plugins and registries that is `Overlap`, for
-other calls the object itself, by making them one after the other in every order (as Line-Up does: Burckhardt, Dern,
-Musuvathi and Tan 2010). What hooks raise, they must raise in one of these orders too. A run in which nothing can
-happen any more is a deadlock. After each run the plugins must be able to come to rest.
+What comes out depends on the script, the plugin and its settings, and on nothing else: time is virtual, garbage is
+collected at one place, and everything that is told is text, so that nothing of a run lives on in what is said of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import re
-import threading
-from collections.abc import Callable
-from typing import Any, Final
+import contextlib
+import gc
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
 
-from attrs import define, field
+from attrs import evolve
 
-from fsm_plugins.driving import Drive, Worker, where
-from fsm_plugins.verify.footprints import Watcher
-from fsm_plugins.verify.loop import CALLBACK, Choose, ControlledLoop
-from fsm_plugins.verify.overlap import CANCEL, Label, Overlap
-from fsm_plugins.verify.schedule_results import Kind, ScheduleFinding
-from fsm_plugins.verify.subjects import Cell, Fields, Session, Subject
+from fsm_plugins.channels import Receiver
+from fsm_plugins.diagrams import Step
+from fsm_plugins.errors import ChannelClosed, ChannelError, ConfigError, InvalidState
+from fsm_plugins.guard import describe
+from fsm_plugins.lifecycle import FAIL, START, STOP, Lifecycle, TransitionEvent
+from fsm_plugins.verify import accounts
+from fsm_plugins.verify.aftermath import Aftermath
+from fsm_plugins.verify.auditing import watching
+from fsm_plugins.verify.clock import PACE, RunLoop, Stuck
+from fsm_plugins.verify.judging import shape_of
+from fsm_plugins.verify.leaks import Process, held_locks
+from fsm_plugins.verify.observing import observed
+from fsm_plugins.verify.outcomes import DeclaredFailed, Done, Outcome, Trouble
+from fsm_plugins.verify.run_state import Invariant, turns
+from fsm_plugins.verify.script import END, FEED, HEALTH, NEW, STALL, WORK, Call, Script
+from fsm_plugins.verify.subject import CannotVerify, Rig, Subject, explain
 
-__all__ = ["Bench", "Narrator"]
+__all__ = ["Done", "Invariant", "Outcome", "Trouble", "lifecycle_of", "run_script", "temporary_files"]
 
-STEPS: Final = 2_000
-"""How many steps one run may take; one that takes more is cut off, and its cell is not complete."""
+_WORK_SECONDS: Final = 2.0
 
 
-@define(eq=False)
-class Bench:
-    """One object after the other, in one cell, on one loop."""
+def run_script(
+    subject: Subject,
+    script: Script,
+    *,
+    pace: float = PACE,
+    invariant: Invariant | None = None,
+    again: bool = False,
+    known: frozenset[str] = frozenset(),
+    temporary: Path | None = None,
+    on_call: Callable[[Script], None] | None = None,
+) -> Outcome:
+    """Run ``script`` on a fresh plugin.
 
-    subject: Subject
-    cell: Cell
-    loop: ControlledLoop
-    watcher: Watcher
-    invariant: Callable[[Any], object] | None
-    schedules: int = 0
-    cut: int = 0
-    longest: int = 0
-    unreached: str = ""
-    _overlap: Overlap | None = None
-    _known: dict[tuple[Label, ...], ScheduleFinding | None] = field(factory=dict)
-    _alone: set[tuple[object, ...]] | None = None
-    _errors: set[str] = field(factory=set)
-    _twins: tuple[tuple[int, int], ...] = ()
-    _threads: int = field(factory=threading.active_count)
+    Args:
+        subject: the plugin.
+        script: what is done to it. Calls that are illegal in the table are made, too, and have to be refused.
+        pace: of the clock, see `RunLoop`.
+        invariant: is asked after each call; it returns False, or raises, if it does not hold.
+        again: whether to start and stop the plugin once more after the script, if its lifecycle lets it.
+        known: checks that it is known to break, for which no real time is spent any more.
+        temporary: the directory of `temporary_files`, where many runs share one.
+        on_call: is told the calls so far before each one, it included; and of none as the run begins.
 
-    def __attrs_post_init__(self) -> None:
-        calls = self.cell.calls
-        cancelled = {int(call.plugin) for call in calls if call.name == CANCEL}
-        self._twins = tuple(
-            [
-                (i, i - 1)
-                for i in range(1, len(calls))
-                if calls[i] == calls[i - 1] and not {i, i - 1} & cancelled and calls[i].name != CANCEL
-            ]
-        )
-
-    # Runs.
-
-    def prepare(self) -> Session | None:
-        """Make an object and bring it to the state of the cell; None if it does not get there."""
-        loop = self.loop
-        loop.reset()
-        session = self.subject.session(self.cell)
-        if self.cell.setup:
-            task = loop.create_task(session.setup())
-            ending = loop.drive([task], limit=STEPS)
-            problem = task.exception() if ending == "done" and not task.cancelled() else None
-            if ending != "done" or task.cancelled() or problem is not None:
-                self.unreached = f"{ending}" if problem is None else f"{type(problem).__name__}: {problem}"
-                loop.settle()
-                return None
-        session.listen()
-        return session
-
-    def run(self, choose: Choose, steps: list[str] | None = None) -> tuple[Session | None, ScheduleFinding | None]:
-        """Make one run, and judge it."""
-        session = self.prepare()
-        if session is None:
-            return None, self.beyond_control()
-        loop = self.loop
-        if self._overlap is None and self._alone is None:
-            self._overlap = self.subject.overlap(session)
-            if self._overlap is None:
-                self.one_after_the_other()
-                return self.run(choose, steps)
-        if self.watcher.footprints is not None:
-            for watched in session.watched():
-                self.watcher.watch(watched)
-        self.schedules += 1
-        base = len(loop.tasks)
-        session.tasks = tasks = [loop.create_task(session.call(i)) for i in range(len(self.cell.calls))]
-        for i, twin in self._twins:
-            loop.twins[base + 1 + i] = base + 1 + twin
-        if steps is not None:
-            loop.on_step = Narrator(self.cell, base, loop, session.history, steps)
-        footprints = self.watcher.footprints
-        if footprints is not None:
-            loop.on_step, loop.on_ready = footprints.begin, footprints.ready
+    Raises:
+        CannotVerify: the plugin cannot be made.
+        KeyboardInterrupt: it was pressed.
+    """
+    with contextlib.ExitStack() as own, warnings.catch_warnings(record=True) as warned:
+        temporary = temporary or own.enter_context(temporary_files())
+        warnings.simplefilter("always")
+        collects = gc.isenabled()
+        gc.disable()
+        loop = RunLoop(pace)
+        before = Process.now()
+        loop.known_threads(before.threads)
+        run = _Run(subject, loop, before, temporary, invariant, known, on_call or _nobody)
         try:
-            ending = loop.drive(tasks, choose, STEPS)
-        except BaseException:
-            loop.settle()
-            raise
+            asyncio.set_event_loop(loop)
+            try:
+                loop.run_until_complete(run.main(script, again))
+            except Stuck:
+                run.trouble("hook-hangs", "nothing can ever happen any more", run.current, "the call comes to an end")
+            run.end()
+            if run.troubles:
+                before.end_children()
+            _end_tasks(loop)
         finally:
-            self.watcher.footprints = loop.on_step = loop.on_ready = None
-        finding = self.beyond_control() if loop.met else None
-        if finding is None and ending == "done":
-            broken = None if self.invariant is None else self.check_invariant(session, self.invariant)
-            last = session.finish()
-            if last is not None and loop.drive([loop.create_task(last)], limit=STEPS) != "done":
-                session.errors["stop_all, which does not end when it is called afterwards"] = None
-            finding = self.judge(session) or broken
-        elif finding is None and ending == "stalled":
-            finding = self.stalled(session)
-        elif finding is None:
-            self.cut += 1
-        loop.settle()
-        if finding is None and threading.active_count() > self._threads:
-            finding = self.uncontrolled("a thread that is at work")
-        return session, finding
+            run.forget()
+            asyncio.set_event_loop(None)
+            gc.collect()
+            loop.close()
+            if run.troubles:
+                gc.collect()  # what only the loop still knew of
+            before.restore()
+            _empty(temporary)
+            if collects:
+                gc.enable()
+        run.tell_garbage(str(warning.message) for warning in warned)
+        return run.outcome(script)
 
-    def one_after_the_other(self) -> None:
-        """Make the calls of the cell one after the other in every order, and keep what they come to."""
-        alone: set[tuple[object, ...]] = set()
-        for order in self.orders():
-            session = self.prepare()
-            if session is None:
-                break
-            for i in order:
-                self.loop.drive([self.loop.create_task(session.call(i))], limit=STEPS)
-            last = session.finish()
-            if last is not None:
-                self.loop.drive([self.loop.create_task(last)], limit=STEPS)
-            alone.add(session.result())
-            self._errors |= session.errors.keys()
-            self.loop.settle()
-        self._alone = alone
 
-    def orders(self) -> list[tuple[int, ...]]:
-        """Return every order of the calls of the cell; there is nothing to cancel where they do not overlap."""
-        calls = self.cell.calls
-        return list(itertools.permutations([i for i in range(len(calls)) if calls[i].name != CANCEL]))
+def lifecycle_of(subject: Subject) -> Lifecycle:
+    """Return the lifecycle that the plugins of ``subject`` have.
 
-    # Judgement.
+    Raises:
+        CannotVerify: the plugin cannot be made.
+    """
 
-    def finding(self, kind: Kind, expected: str, got: str) -> ScheduleFinding:
-        return ScheduleFinding(kind, str(self.cell), expected, got)
+    async def main() -> Lifecycle:
+        return _built(subject, loop).plugin.lifecycle
 
-    def beyond_control(self) -> ScheduleFinding | None:
-        """Say what was asked of the loop that it cannot do."""
-        met = sorted({str(error) for error in self.loop.met})
-        return self.uncontrolled("; ".join(met)) if met else None
+    loop = RunLoop()
+    try:
+        return loop.run_until_complete(main())
+    finally:
+        loop.close()
 
-    def uncontrolled(self, got: str) -> ScheduleFinding:
-        return self.finding("uncontrolled", "nothing but tasks, timers and callbacks", got)
 
-    def stalled(self, session: Session) -> ScheduleFinding:
-        if threading.active_count() > self._threads:
-            return self.uncontrolled("a thread that is at work")
-        waiting = [
-            f"{call} waits at {_place(task) or 'an unknown place'}"
-            for call, task in zip(self.cell.calls, session.tasks, strict=True)
-            if not task.done()
-        ]
-        return self.finding("deadlock", "every call to end", "; ".join(waiting))
+def _built(subject: Subject, loop: RunLoop) -> Rig:
+    try:
+        return subject.build(loop.time)
+    except ConfigError as error:
+        raise CannotVerify(f"{subject.name} cannot be made: {explain(error)}") from error
+    except SystemExit as error:
+        raise CannotVerify(f"{subject.name} cannot be made: it raised {describe(error)}") from error
 
-    def judge(self, session: Session) -> ScheduleFinding | None:
-        """Say what is wrong with a run that has come to its end."""
-        if self._overlap is not None:
-            key = tuple(session.history)
-            if key in self._known:
-                finding = self._known[key]
-            else:
-                finding = self._known[key] = self.explain(self._overlap, key)
+
+def _end_tasks(loop: RunLoop) -> None:
+    """End what a faulty plugin left, so that the next run begins clean."""
+    with contextlib.suppress(Stuck):
+        for _ in range(3):
+            loop.run_until_complete(asyncio.sleep(0))
+            tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
+            if not tasks:
+                continue
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(tasks, timeout=0.01))
+    with contextlib.suppress(Stuck, RuntimeError):
+        loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), 1.0))
+
+
+@contextlib.contextmanager
+def temporary_files() -> Iterator[Path]:
+    """Let temporary files be made where they can be counted, for as long as the block lasts."""
+    before = tempfile.tempdir
+    directory = tempfile.mkdtemp(prefix="fsm-")
+    tempfile.tempdir = directory
+    try:
+        yield Path(directory)
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            finding = self.compare(session)
-        if finding is None and session.errors:
-            finding = self.unheard_of(session)
-        return finding
+            path.unlink(missing_ok=True)
 
-    def explain(self, overlap: Overlap, history: tuple[Label, ...]) -> ScheduleFinding | None:
-        refuted = overlap.check(history)
-        if refuted is None:
-            return None
-        expected = " or ".join([self.words(label) for label in refuted.expected]) or "nothing more"
-        got = self.words(history[refuted.at]) if refuted.at < len(history) else "nothing more"
-        return self.finding("not-linearizable", expected, got)
 
-    def compare(self, session: Session) -> ScheduleFinding | None:
-        assert self._alone is not None
-        result = session.result()
-        if result in self._alone:
-            return None
-        expected = " or ".join(sorted([self.in_words(alone) for alone in self._alone]))
-        return self.finding("not-linearizable", expected, self.in_words(result))
+class _Run(Aftermath):
+    """One run, step by step."""
 
-    def in_words(self, result: tuple[object, ...]) -> str:
-        """Say what came of a run, as `Session.result` has it."""
-        outcomes, end, seen = result
-        assert isinstance(outcomes, tuple)
-        parts = [f"{_name(self.cell, i)}: {' '.join(map(_plain, outcome))}" for i, outcome in outcomes]
-        if isinstance(end, tuple):
-            parts.append(self.words(end))
-        if isinstance(seen, Fields):
-            parts += [f"{name} = {_plain(value)}" for name, value in seen]
-        elif seen is not None:
-            parts.append(f"observed {_plain(seen)}")
-        return ", ".join(parts)
+    __slots__ = ()
 
-    def unheard_of(self, session: Session) -> ScheduleFinding | None:
-        """Say what was raised that is not raised when the calls are made one after the other."""
-        if self._alone is None:
-            self.loop.settle()
-            self.one_after_the_other()
-        kind: Kind = "race"
-        new = [name for name in session.errors if name not in self._errors]
-        if "DeadlineExceeded" in new:
-            new, kind = ["DeadlineExceeded"], "deadlock"
-        for name in new:
-            error = session.errors[name]
-            got = name if error is None else _said(error)
-            return self.finding(kind, "what the calls come to one after the other", got)
-        return None
+    async def main(self, script: Script, again: bool) -> None:
+        """Do it."""
+        with watching() as self.blocked:
+            self.on_call(())
+            self._begin()
+            try:
+                self._check_invariant()
+                for call in script:
+                    if not await self._make(call):
+                        break
+                else:
+                    await self._probe()
+                if self.rig is None:
+                    return  # there is no plugin any more
+                self.state = str(self.plugin.state)
+                if self.plugin.state != self.plugin.lifecycle.initial:
+                    await self._come_to_rest()
+                    if again and not self.troubles:
+                        await self._once_more()
+                    await self._look_for_leaks()
+                    await self._settle_accounts()
+            finally:
+                self._leave()
 
-    def check_invariant(self, session: Session, invariant: Callable[[Any], object]) -> ScheduleFinding | None:
+    def _begin(self) -> None:
+        """Make the plugin, and begin to watch it."""
+        self.rig = _built(self.subject, self.loop)
+        self.locks = held_locks(self.plugin)
+        self.rig.registry.subscribe(self._heard)
+        if not self.stalled:
+            self.drainers = [asyncio.create_task(self._drain(sink)) for sink in self.rig.sinks.values()]
+        self.observer = self.watches.enter_context(observed(self.plugin))
+
+    def _leave(self) -> None:
+        """Watch the plugin no longer."""
+        self.watches.close()
+        for drainer in self.drainers:
+            drainer.cancel()
+
+    def end(self) -> None:
+        """Keep what is to be kept as text."""
+        self.seconds = self.loop.time()
+        self.met = self.loop.met
+
+    def forget(self) -> None:
+        """Let go of the plugin, so that what it holds can be collected."""
+        self.rig = self.observer = None
+        self.drainers.clear()
+
+    def _heard(self, event: TransitionEvent) -> None:
+        if event.plugin == self.plugin.info.name:
+            cause = None if event.cause is None else describe(event.cause)
+            self.steps.append(
+                Step(event.plugin, event.trigger, str(event.source), str(event.dest), event.at, event.duration, cause)
+            )
+
+    async def _make(self, call: Call) -> bool:
+        """Make one call of the script. Returns whether the script can go on."""
+        self._announce(call)
+        match call.name:
+            case "work":
+                return await self._work(call)
+            case "feed":
+                return await self._feed(call)
+            case "end":
+                return await self._end_inputs(call)
+            case "stall":
+                return await self._stall(call)
+            case "health":
+                return await self._ask(call)
+            case "new":
+                return await self._replace(call)
+            case _:
+                return await self._fire(call)
+
+    def _announce(self, call: Call) -> None:
+        self.on_call((*(done.call for done in self.done), call))
+
+    async def _fire(self, call: Call) -> bool:
+        """Fire a trigger, and judge what comes of it."""
+        plugin, observer = self.plugin, self._observer
+        trigger, source = call.name, plugin.state
+        move = plugin.lifecycle.machine.moves[source].get(trigger)
+        self.current = trigger
+        observer.fault = call.fault
+        runs = len(observer.runs)
+        held = shape_of(plugin)
+        error = await self._awaited(self._firing(trigger))
+        run = observer.runs[runs] if len(observer.runs) > runs else None
+        observer.fault = None
+        self._note(call, source, run)
+        if move is None:
+            return self._refused(trigger, source, error, run, held)
+        if isinstance(error, InvalidState) and move.stock and plugin.state == source:
+            self._refused(trigger, source, error, run, held)
+            self.done[-1] = Done(call, str(source), str(source), f"{call.name}: refused", (), refused=True)
+            return False  # the conditions of the machine had their say
+        fired = run is not None and run.fired
+        before = len(self.troubles)
+        if call.fault is not None and not fired:
+            pass  # the hook has no such await; the call counts as one without a fault
+        self._judge(trigger, run, error, fired, call)
+        self.ran[trigger] += 1
+        self.hurt = self.hurt or fired or trigger == FAIL
+        if len(self.troubles) == before and error is None and plugin.state != move.dest:
+            self.trouble(
+                "worker-crashes" if plugin.failure is not None else "not-at-rest",
+                f"it is {plugin.state} right after {trigger}"
+                + (f": {describe(plugin.failure)}" if plugin.failure is not None else ""),
+                trigger,
+                f"{trigger} leads to {move.dest}",
+            )
+        self._check_invariant()
+        return len(self.troubles) == before
+
+    async def _firing(self, trigger: str) -> None:
+        if trigger == FAIL:
+            await self.plugin.fail(DeclaredFailed("declared failed by the verifier"))
+        else:
+            await self.plugin.fire(trigger)
+
+    async def _work(self, call: Call) -> bool:
+        """Let messages come in and time pass."""
+        source = self.plugin.state
+        self.current = WORK
+        self._send()
+        error = await self._awaited(asyncio.sleep(_WORK_SECONDS))
+        return self._worked(call, source, error)
+
+    async def _feed(self, call: Call) -> bool:
+        source = self.plugin.state
+        self.current = FEED
+        self._send()
+        error = await self._awaited(turns(3))
+        return self._worked(call, source, error)
+
+    async def _end_inputs(self, call: Call) -> bool:
+        source = self.plugin.state
+        self.current = END
+        assert self.rig is not None
+        for sender in self.rig.sources.values():
+            sender.close()
+        self.ledger.ended = True
+        error = await self._awaited(turns(1))
+        return self._worked(call, source, error)
+
+    async def _stall(self, call: Call) -> bool:
+        source = self.plugin.state
+        self.current = STALL
+        self.stalled = True
+        for drainer in self.drainers:
+            drainer.cancel()
+        error = await self._awaited(turns(1))
+        return self._worked(call, source, error)
+
+    async def _replace(self, call: Call) -> bool:
+        """Throw the plugin away, and make another one."""
+        source = self.plugin.state
+        self.current = NEW
+        self._leave()
+        self.forget()
+        await turns(1)
+        self.ran.clear()
+        self.hurt = False
+        self.done.append(Done(call, source, source, "a new plugin", ()))
         try:
-            answer = invariant(session.subject)
-        except Exception as error:
-            return self.finding("invariant", "the invariant to hold", _said(error))
-        if answer is False:
-            return self.finding("invariant", "the invariant to hold", "it returned False")
-        return None
+            self._begin()
+        except CannotVerify as error:
+            expected = "it can be made as often as one likes"
+            self.trouble("second-run-fails", f"the second plugin in the same process: {error}", "constructor", expected)
+            return False
+        self.done[-1] = evolve(self.done[-1], dest=str(self.plugin.state))
+        return True
 
-    def words(self, label: Label) -> str:
-        """Say an entry of a history in words."""
-        match label:
-            case ("call", int(i)):
-                return f"{_name(self.cell, i)} is called"
-            case ("return", int(i), outcome):
-                return f"{_name(self.cell, i)} gives '{_plain(outcome)}'"
-            case ("event", plugin, trigger, source, dest):
-                return f"{plugin} {source} -> {dest} ({trigger})"
-            case ("end", states):
-                return f"in the end {_plain(states)}"
-        return _plain(label)
+    def _worked(self, call: Call, source: str, error: BaseException | None) -> bool:
+        plugin = self.plugin
+        self._note(call, source, None)
+        if error is not None:
+            self.trouble("caller-cancelled", f"its caller got {describe(error)}", call.name, "it works on")
+        elif plugin.state != source:
+            failure = describe(plugin.failure) if plugin.failure is not None else "for no cause"
+            self.trouble("worker-crashes", f"it is {plugin.state}: {failure}", "worker", f"it stays {source}")
+        self._check_invariant()
+        return not self.troubles
 
+    def _send(self) -> None:
+        assert self.rig is not None
+        samples, _ = self.subject.samples()
+        for port, messages in samples.items():
+            sender = self.rig.sources[port]
+            for message in messages:
+                with contextlib.suppress(ChannelError):  # full, or closed by the plugin
+                    sender.try_send(message)
+                    self.ledger.fed.append(accounts.mark(message))
 
-def _said(error: BaseException) -> str:
-    """Return the type of an exception and the first line of its text, without what differs from run to run."""
-    text = str(error).partition("\n")[0]
-    return re.sub(r"0x[0-9a-fA-F]+", "0x...", f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    async def _drain(self, sink: Receiver[object]) -> None:
+        """Take what the plugin sends, at a pace that lets the clock go on."""
+        with contextlib.suppress(ChannelClosed):
+            while True:
+                self._received(await sink.recv_many(sink.capacity))
+                await asyncio.sleep(0.05)
 
+    async def _ask(self, call: Call) -> bool:
+        """Ask for the plugin's health, and judge the answer."""
+        plugin, observer = self.plugin, self._observer
+        source = plugin.state
+        self.current = HEALTH
+        observer.fault = call.fault
+        runs = len(observer.runs)
+        error = await self._awaited(plugin.health_check())
+        observer.fault = None
+        run = observer.runs[runs] if len(observer.runs) > runs else None
+        self._note(call, source, run)
+        hook = "on_health_check"
+        fired = run is not None and run.fired
+        self.hurt = self.hurt or fired
+        if plugin.state != source:
+            self.trouble("health-check-changes-state", f"{hook} left it {plugin.state}", hook, f"it stays {source}")
+        elif run is not None and run.outcome in ("closed", "running") and fired:
+            self.trouble(
+                "cancellation-swallowed", f"{hook} ignored its cancellation", hook, "it lets CancelledError out"
+            )
+        elif not fired and run is not None:
+            self._judge_health(run, error, hook)
+        return not self.troubles
 
-def _place(task: asyncio.Task[Any]) -> str:
-    """Return the place where a task waits; in a hook or a worker, that of the code that is stepped there."""
-    waiting: object = task.get_coro()
-    while waiting is not None:
-        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
-        stepping = frame.f_locals.get("self") if frame is not None else None
-        if isinstance(stepping, Drive):
-            return where(stepping._coroutine)
-        if isinstance(stepping, Worker):
-            return where(stepping.coroutine)
-        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
-    return where(task.get_coro())
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join([text for text in map(_plain, value) if text])
-    return str(value)
-
-
-def _name(cell: Cell, i: int) -> str:
-    call = cell.calls[i]
-    text = f"cancel call {int(call.plugin) + 1}" if call.name == CANCEL else str(call)
-    return f"{text} (call {i + 1})" if cell.calls.count(call) > 1 else text
-
-
-class Narrator:
-    """Tells a run step by step."""
-
-    def __init__(self, cell: Cell, base: int, loop: ControlledLoop, history: list[Label], steps: list[str]) -> None:
-        self._cell = cell
-        self._base = base
-        self._loop = loop
-        self._history = history
-        self._steps = steps
-        self._told = 0
-
-    def __call__(self, number: int) -> None:
-        self.so_far()
-        i = number - self._base - 1
-        if number == CALLBACK:
-            self._steps.append("a callback runs")
+    async def _probe(self) -> None:
+        """Make every call that is illegal here."""
+        plugin = self.plugin
+        if self.troubles:
             return
-        task = self._loop.tasks[number - 1]
-        name = _name(self._cell, i) if 0 <= i < len(self._cell.calls) else task.get_name()
-        begun = number in self._loop.begun
-        place = _place(task) if begun else ""
-        self._steps.append(f"{name} goes on at {place or 'its end'}" if begun else f"{name} begins")
+        state = plugin.state
+        for trigger in plugin.lifecycle.machine.events:
+            if trigger in plugin.lifecycle.machine.moves[state]:
+                continue
+            runs = len(self._observer.runs)
+            held = shape_of(plugin)
+            error = await self._awaited(self._firing(trigger))
+            self.probed.add((str(state), trigger))
+            self.steps.append(Step(plugin.info.name, trigger, str(state), None, self.loop.time()))
+            run = self._observer.runs[runs] if len(self._observer.runs) > runs else None
+            self._note(Call(trigger), state, None)
+            if not self._refused(trigger, state, error, run, held):
+                return
+            self.done.pop()
+        self._check_invariant()
 
-    def so_far(self) -> None:
-        """Add to the last step what it brought about."""
-        new = self._history[self._told :]
-        self._told = len(self._history)
-        told = []
-        for label in new:
-            match label:
-                case ("event", plugin, trigger, source, dest):
-                    told.append(f"{plugin} {source} -> {dest} ({trigger})")
-                case ("return", _, outcome):
-                    told.append(f"gives '{_plain(outcome)}'")
-        if told and self._steps:
-            self._steps[-1] += ": " + ", ".join(told)
+    async def _come_to_rest(self) -> None:
+        """Stop the plugin, as its owner would: twice if the first stop fails, by way of ``fail`` if it has to be."""
+        plugin = self.plugin
+        moves = plugin.lifecycle.machine.moves
+        rest = plugin.lifecycle.rest
+        for _ in range(4):
+            if plugin.state in rest:
+                return
+            known = bool(self.troubles)
+            if STOP in moves[plugin.state]:
+                went = await self._make(Call(STOP))
+            elif FAIL in moves[plugin.state]:
+                went = await self._make(Call(FAIL))
+            else:
+                break
+            if not went and known:
+                break
+        if plugin.state not in rest and not self.troubles:
+            self.trouble("not-at-rest", f"it is still {plugin.state}", "on_stop", "stop brings every plugin to rest")
+
+    async def _once_more(self) -> None:
+        """Start and stop the plugin again, if its lifecycle has a way from rest."""
+        plugin = self.plugin
+        if plugin.state in plugin.lifecycle.rest and START in plugin.lifecycle.machine.moves[plugin.state]:
+            await self._make(Call(START))
+            await self._come_to_rest()
+
+
+def _nobody(_calls: Script) -> None:
+    """Take no note."""

@@ -25,11 +25,11 @@ from typing import Any, Final
 from attrs import define, evolve
 
 from fsm_plugins.errors import DefinitionError
+from fsm_plugins.verify.cells import Bench
 from fsm_plugins.verify.footprints import Footprints, Watcher
 from fsm_plugins.verify.loop import Choose, ControlledLoop
 from fsm_plugins.verify.plugin_subjects import subject_of
 from fsm_plugins.verify.registry_field import quiet
-from fsm_plugins.verify.running import Bench
 from fsm_plugins.verify.schedule_results import Kind, ScheduleFinding, ScheduleResult, ScheduleRun
 from fsm_plugins.verify.search import Departed, Follow, depth_first, pct
 from fsm_plugins.verify.subjects import AnyCall, Cell, Subject

@@ -90,7 +90,8 @@ def collect(pattern: str) -> list[Mutant]:
 
 def run_pytest(where: Path, files: Sequence[str], seconds: float) -> tuple[int | None, str]:
     """Run test files in a copy of the project. Returns the exit code, None for a hang, and the test that failed."""
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(where)}
+    paths = os.pathsep.join(map(str, (where, where / "examples" / "ironpost")))
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": paths}
     process = subprocess.Popen(
         [*PYTEST, *files],
         cwd=where,

@@ -669,7 +669,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "an event is told in the middle of another one",
         _EVENTS,
-        ("        if self._telling:\n            return\n"),
+        ("        if self._telling:\n            self._untold.append(event)\n            return\n"),
         "",
     ),
     (
@@ -700,7 +700,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "to end one subscription ends all of that listener",
         _EVENTS,
         "if other is not entry)",
-        'if getattr(other, "listener", None) is not listener)',
+        "if other[0] is not listener)",
     ),
     (
         "asynchronous objects are taken for listeners",

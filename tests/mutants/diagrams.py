@@ -160,11 +160,11 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ),
     (
         "a trace forgets its causes",
-        "fsm_plugins/diagrams/trace.py",
+        "fsm_plugins/observe/steps.py",
         "None if event.cause is None else describe(event.cause)",
         "None",
     ),
-    ("true is a number of seconds", "fsm_plugins/diagrams/trace.py", " or isinstance(value[key], bool)", ""),
+    ("true is a number of seconds", "fsm_plugins/observe/steps.py", " or isinstance(value[key], bool)", ""),
     (
         "a sequence always tells times",
         "fsm_plugins/diagrams/sequence.py",

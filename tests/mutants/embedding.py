@@ -31,8 +31,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "an application that was shut down before is started all the same",
         _APP,
-        "                return  # nobody wants it any more",
-        "                pass",
+        "            return  # nobody wants it any more",
+        "            pass",
     ),
     (
         "an application says that it stops when it has stopped",

@@ -124,6 +124,13 @@ class Running:
                 return found
         raise AssertionError(f"it ended without {pattern!r}:\n{self.text}")
 
+    def wait_for_all(self, *patterns: str) -> None:
+        """Wait for a line for each of the patterns, in any order: those of several processes come as they come."""
+        missing = list(patterns)
+        while missing:
+            found = self.wait_for("|".join(missing))[0]
+            missing = [pattern for pattern in missing if not re.search(pattern, found)]
+
     def tell(self, line: str) -> None:
         """Write a line to its standard input."""
         assert self.process.stdin is not None
@@ -173,8 +180,10 @@ def running(command: Sequence[str], directory: Path, more: Mapping[str, str] | N
     try:
         yield result
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the session that was started for it, with what it started itself
+        process.kill()
+        for pid in session(process.pid):  # that was started for it, with what it started itself
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
         assert process.stdin is not None
         with suppress(BrokenPipeError):
@@ -190,6 +199,16 @@ def without_seconds(text: str) -> str:
 def children(pid: int) -> list[int]:
     """Return the processes whose parent is ``pid``, zombies too."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def session(pid: int) -> list[int]:
+    """Return the processes of the session that ``pid`` began, whatever their groups, even if it has ended itself."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if int(path.read_text().rpartition(")")[2].split()[3]) == pid:
+                found.append(int(path.parent.name))
+    return found
 
 
 def state_of(pid: int) -> str | None:

@@ -11,12 +11,12 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.system.embedded import Running, blocks, children, environ, eventually, lay_out, running, state_of
+from tests.system.embedded import Running, blocks, children, environ, eventually, lay_out, running, session, state_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PID namespaces and subreapers are those of Linux")
 
@@ -202,8 +202,11 @@ def on_a_terminal(directory: Path, plugin: str) -> Iterator[tuple[Running, int]]
         yield told, ours
     finally:
         process.kill()
+        for pid in session(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
-        os.close(ours)  # which hangs up on whoever is left
+        os.close(ours)
         told.reader.join()
 
 

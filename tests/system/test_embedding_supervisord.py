@@ -68,20 +68,20 @@ def test_it_comes_back_when_it_is_killed_and_drains_when_it_is_stopped(directory
     configure(directory, startsecs=1)
     with running(commands()[0], directory) as process:
         first = spawned(process)
-        process.wait_for("^beat 1")
-        process.wait_for("success: beacon entered RUNNING state")
+        process.wait_for_all("beat 1", "success: beacon entered RUNNING state")
         os.kill(first, signal.SIGKILL)
         process.wait_for(r"exited: beacon \(terminated by SIGKILL; not expected\)")
         second = spawned(process)
         assert second != first
-        process.wait_for("^beat 1")
-        process.wait_for("success: beacon entered RUNNING state")
+        process.wait_for_all("beat 1", "success: beacon entered RUNNING state")
         assert "RUNNING" in supervisorctl(directory, "status")
         assert supervisorctl(directory, "stop", "beacon") == "beacon: stopped\n"
-        process.wait_for("application 'beacon' stops: SIGTERM")
-        for plugin in ("beat", "tell"):
-            process.wait_for(rf"^{plugin} +stopped +\d\.\d{{3}} s +clean +none$")
-        process.wait_for(r"stopped: beacon \(exit status 0\)")
+        process.wait_for_all(
+            "application 'beacon' stops: SIGTERM",
+            r"beat +stopped +\d\.\d{3} s +clean +none$",
+            r"tell +stopped +\d\.\d{3} s +clean +none$",
+            r"stopped: beacon \(exit status 0\)",
+        )
         assert "STOPPED" in supervisorctl(directory, "status")
         process.process.terminate()
         assert process.end() == 0
@@ -101,8 +101,7 @@ def test_an_application_that_never_starts_is_given_up(directory: Path) -> None:
     """After as many attempts as supervisord makes; the reason is in the log each time."""
     configure(directory, startsecs=60, startretries=1)
     with running(commands()[0], directory, {PLUGIN: "broken:Unstartable"}) as process:
-        process.wait_for("error: plugin 'tell' failed in start: OSError: no device")
-        process.wait_for("entered FATAL state")
+        process.wait_for_all("error: plugin 'tell' failed in start: OSError: no device", "entered FATAL state")
         process.process.terminate()
         assert process.end() == 0
     assert process.text.count("spawned: ") == 2

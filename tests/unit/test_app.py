@@ -7,12 +7,24 @@ import logging
 import textwrap
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from fsm_plugins import ConfigError, DeadlineExceeded, HookFailed, PluginError, PluginFailed, StopFailed
-from fsm_plugins.app import Application, read_blueprint
+from fsm_plugins import (
+    ConfigError,
+    DeadlineExceeded,
+    HookFailed,
+    Plugin,
+    PluginError,
+    PluginFailed,
+    PluginInfo,
+    StopFailed,
+)
+from fsm_plugins.app import Application, Phase, read_blueprint
+from fsm_plugins.observe import Observation, Target
+from fsm_plugins.orchestrator import Orchestrator, PluginSpec
 from fsm_plugins.testing import run
 
 PLUGINS = """
@@ -188,6 +200,41 @@ def test_a_shutdown_during_the_start_is_no_error(files: Files) -> None:
 
     run(main)
     assert [str(receipt.state) for receipt in app.receipt()] == ["stopped", "stopped"]
+
+
+def test_a_shutdown_before_the_first_plugin_is_started_starts_none() -> None:
+    """Whether it comes before the run, in its first phase, or while the observation of the plugins begins."""
+
+    class Never(Plugin):
+        info = PluginInfo("never", "1.0.0")
+
+        async def on_init(self) -> None:
+            pytest.fail("it was initialised")
+
+    class Slow(Observation):
+        async def start(self, target: Target) -> None:
+            await asyncio.sleep(10)
+
+    async def main(app: Application, when: str) -> None:
+        if when == "before":
+            app.shutdown()
+        elif when == "starting":
+            app.follow(lambda _: app.shutdown())
+        else:
+            asyncio.get_running_loop().call_later(5, app.shutdown)
+        await app.run(signals=False)
+
+    for when in ("before", "starting", "while it is observed"):
+        observation = Slow() if when == "while it is observed" else None
+        app = Application("never", Orchestrator([PluginSpec("one", Never)], {}), observation=observation)
+        phases: list[Phase] = []
+        app.follow(phases.append)
+        run(partial(main, app, when))
+        assert [str(plugin.state) for plugin in app.registry] == ["created"]
+        assert "running" not in phases
+        assert phases[-1] == "ended"
+        with pytest.raises(PluginError, match="was run before; to run it again, make another one"):
+            run(partial(app.run, signals=False))
 
 
 def test_a_plugin_that_fails_stops_the_application(files: Files) -> None:

@@ -127,7 +127,7 @@ BAD_NAME = (
     ("text", "expected"),
     [
         ("[ap]", ["ap: unknown key (did you mean 'app'?)"]),
-        ("zzz = 1", ["zzz: unknown key; there are: app, supervisor, channels, plugins"]),
+        ("zzz = 1", ["zzz: unknown key; there are: app, supervisor, channels, plugins, observe"]),
         ("app = 1", ["app: expected a table, got 1"]),
         ("plugins = []", ["plugins: expected a table, got an array"]),
         ("[app]\nname = 1", ["app.name: expected a string, got 1"]),

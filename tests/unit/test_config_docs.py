@@ -9,8 +9,10 @@ from fsm_plugins import ConfigError
 from fsm_plugins.config import load_config
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
-BLOCKS = re.findall(r"^```(toml invalid|toml|text)\n(.*?)^```$", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
-VALID = [text for kind, text in BLOCKS if kind == "toml"]
+_BLOCK = re.compile(r"^```(toml invalid|toml|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCKS = _BLOCK.findall(DOCUMENT.read_text())
+PAGES = (DOCUMENT, DOCUMENT.with_name("observing.md"), DOCUMENT.with_name("journal.md"))
+VALID = [text for page in PAGES for kind, text in _BLOCK.findall(page.read_text()) if kind == "toml"]
 
 
 @pytest.mark.parametrize("text", VALID, ids=range(len(VALID)))

@@ -20,7 +20,10 @@ PAGES = (
     "README.md",
     "docs/lifecycles.md",
     "docs/diagrams.md",
+    "docs/verification.md",
     "docs/supervision.md",
+    "docs/observing.md",
+    "docs/journal.md",
     "docs/verification-schedules.md",
 )
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

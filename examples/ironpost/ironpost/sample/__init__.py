@@ -1,0 +1,1 @@
+"""What is written for a demonstration: logs, a capture, a project with old packages; the same every time."""
