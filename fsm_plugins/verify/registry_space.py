@@ -181,8 +181,8 @@ class _Explorer:
                         return self.departure(entries, call, faults, "nothing left behind", str(left)), ""
                     if got != expected:
                         return self.departure(entries, call, faults, *_differences(expected, got)), ""
-                    if len(faults) < self.faults and got.hooks and not _only_stops(call, got.hooks):
-                        plans += self.more(faults, got.hooks, begin)
+                    if len(faults) < self.faults and got.hooks:
+                        plans += self.more(call, faults, got, begin)
                     same_names = call.name not in SET or got.outcome != ("done",)
                     after = got.entries if same_names else self.canonical(got.entries)
                     if after not in self.parents:
@@ -190,9 +190,15 @@ class _Explorer:
                         todo.append(after)
         return None, ""
 
-    def more(self, faults: Faults, hooks: tuple[Hook, ...], begin: int) -> Iterator[tuple[Faults, int]]:
-        """Let one more hook break, in every way; hooks before ``begin`` have had their turn."""
-        for index, hook in islice(enumerate(hooks), begin, None):
+    def more(self, call: Call, faults: Faults, got: Prediction, begin: int) -> Iterator[tuple[Faults, int]]:
+        """Let one more hook break, in every way; hooks before ``begin`` have had their turn.
+
+        What ``running`` does when it could not start is ``stop_all``, whose faults are explored for itself.
+        """
+        stopping = call.name == "running" and got.outcome[0] in ("refused", "failed", "late")
+        for index, hook in islice(enumerate(got.hooks), begin, None):
+            if stopping and hook[1] == STOP:
+                continue
             for fault in FAULTS[:1] if hook[1] == HEALTH else FAULTS:
                 yield {**faults, hook: fault}, index + 1
 
@@ -211,11 +217,6 @@ class _Explorer:
             steps.append(_step(by, broken))
             parent = self.parents[before]
         return Departure(tuple(reversed(steps)), expected, got)
-
-
-def _only_stops(call: Call, hooks: tuple[Hook, ...]) -> bool:
-    """Whether ``running`` was refused its start, so that it is ``stop_all``, whose faults are explored already."""
-    return call.name == "running" and hooks[0][1] == STOP
 
 
 def _name(index: int) -> str:
