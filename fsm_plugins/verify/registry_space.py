@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from math import perm
 from typing import Final
@@ -133,6 +133,7 @@ class _Explorer:
     until: float
     model: Model
     real: Field
+    progress: Callable[[], None] | None = None
     calls: dict[tuple[str, ...], tuple[Call, ...]] = Factory(dict)
     parents: dict[tuple[Entry, ...], tuple[tuple[Entry, ...], Call, Faults] | None] = field(init=False)
     edges: int = 0
@@ -165,6 +166,8 @@ class _Explorer:
             same_names = False
             if time.monotonic() > self.until:
                 return None, "the time is up"
+            if self.progress is not None:
+                self.progress()
             for call in self.calls_from(entries):
                 plans: list[tuple[Faults, int]] = [({}, 0)]
                 for faults, begin in plans:
@@ -235,6 +238,7 @@ def explore_registry(
     *,
     lifecycle: Lifecycle = LIFECYCLE,
     reference: Lifecycle | None = None,
+    progress: Callable[[], None] | None = None,
 ) -> RegistryResult:
     """Make every call in every state of a registry, on the real code, and hold it against the model.
 
@@ -245,6 +249,7 @@ def explore_registry(
         seconds: when to give up, in seconds of real time.
         lifecycle: of the plugins.
         reference: the table that the model follows, if that is another one.
+        progress: called before the calls from each state.
 
     Raises:
         DefinitionError: ``plugins`` or ``faults`` makes no sense.
@@ -261,7 +266,7 @@ def explore_registry(
     begin = time.monotonic()
     until = begin + seconds if seconds is not None else float("inf")
     model = Model(reference or lifecycle)
-    explorer = _Explorer(plugins, faults, symmetric, until, model, Field(lifecycle))
+    explorer = _Explorer(plugins, faults, symmetric, until, model, Field(lifecycle), progress)
     loop = ControlledLoop()
     with quiet(), loop.running():
         task = loop.create_task(explorer.walk())
