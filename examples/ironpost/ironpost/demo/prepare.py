@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from pathlib import Path
 from typing import Final
+
+from ironpost.sample import capture, logs, packages
 
 __all__ = ["AUDIT", "CONFIG", "prepare"]
 
@@ -13,7 +14,6 @@ CONFIG: Final = "demo.toml"
 AUDIT: Final = "audit.jsonl"
 
 _HERE: Final = Path(__file__).parent
-_SAMPLES: Final = ("capture", "logs", "packages")
 
 
 def prepare(directory: Path) -> Path:
@@ -25,8 +25,8 @@ def prepare(directory: Path) -> Path:
         OSError: it cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for name in _SAMPLES:
-        importlib.import_module(f"ironpost.sample.{name}").write(directory)
+    for write in (capture.write, logs.write, packages.write):
+        write(directory)
     for name in (CONFIG, "policies.toml"):
         shutil.copyfile(_HERE / name, directory / name)
     (directory / AUDIT).unlink(missing_ok=True)
