@@ -10,7 +10,7 @@ import importlib.util
 import subprocess
 import sys
 
-from benchmarks import bulk, imports, lifecycle, observe, schedules, verify
+from benchmarks import bulk, imports, lifecycle, observe, schedules, supervision, verify
 from benchmarks._measure import Report, Target, command
 
 
@@ -26,6 +26,7 @@ def main() -> int:
     benchmarks = [
         lifecycle.benchmark,
         bulk.benchmark,
+        supervision.benchmark,
         imports.benchmark,
         observe.benchmark,
         verify.benchmark,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import linecache
 import logging
 import os
 import random
@@ -293,6 +294,7 @@ class Sample:
     @classmethod
     def take(cls) -> Sample:
         """Look now."""
+        linecache.clearcache()  # what the watchdog reads of the source to show where a loop was blocked
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return cls(

@@ -169,18 +169,24 @@ def summary(children: Collection[ChildState], running: Mapping[str, HealthStatus
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Return what a hook raised, out of the error that a call of the plugin came to."""
-    return error.__cause__ if type(error) in (HookFailed, ConfigError) and error.__cause__ is not None else error
+    """Return what a hook or a factory raised, out of the error that a call of the plugin came to."""
+    if type(error) is HookFailed and error.__cause__ is not None:
+        error = error.__cause__
+    while type(error) is ConfigError and error.__cause__ is not None:  # of a supervisor in a supervisor, say
+        error = error.__cause__
+    return error
 
 
 def is_permanent(cause: BaseException) -> bool:
-    """Whether it is no use to try again: a `PermanentError`, or a group with one in it.
+    """Whether it is no use to try again: a `PermanentError`, or a group with one in it, or a failure because of one.
 
     >>> is_permanent(ExceptionGroup("of a task group", [OSError(), PermanentError("no licence")]))
     True
     """
     if isinstance(cause, BaseExceptionGroup):
         return any(map(is_permanent, cause.exceptions))
+    if type(cause) is HookFailed and cause.__cause__ is not None:  # of a plugin of a supervisor in this one
+        return is_permanent(cause.__cause__)
     return isinstance(cause, PermanentError)
 
 

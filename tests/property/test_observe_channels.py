@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fsm_plugins import ChannelError, Receiver, Sender, channel
@@ -17,6 +17,8 @@ ACTIONS = st.lists(
 
 
 @given(capacity=st.integers(1, 4), actions=ACTIONS)
+@example(capacity=2, actions=["try", "recv", "wait"])
+@example(capacity=1, actions=["try", "send", "recv", "permit", "turn", "recv"])
 def test_what_was_accepted_and_what_waited_is_counted(capacity: int, actions: list[str]) -> None:
     """Every message that is in the channel or was received, each once; and each send that found no room."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fsm_plugins import LIFECYCLE, State, TransitionEvent
@@ -24,7 +24,9 @@ SECONDS = st.one_of(
     st.floats(min_value=0, max_value=4e9),
     st.floats(min_value=0, max_value=1),
     st.floats(min_value=-1e6, max_value=0),
-    st.sampled_from([0.0, 0.9999999, 0.99999999999, 1.0, 1e12, 1e300, 1795367891.9999998]),
+    st.sampled_from(
+        [0.000012, 12.05, 1795367891.000012, 0.0, 0.9999999, 0.99999999999, 1.0, 1e12, 1e300, 1795367891.9999998]
+    ),
 )
 
 
@@ -56,6 +58,9 @@ def written(path: Path, heard: Sequence[TransitionEvent], kind: Format = "jsonl"
 
 @pytest.mark.parametrize("kind", ["jsonl", "sqlite"])
 @given(heard=st.lists(events(), max_size=8))
+@example(
+    heard=[TransitionEvent("\ud800", "fail", State.RUNNING, State.FAILED, 12.05, 0.000012, OSError("\udfff\x00\u2028"))]
+)
 @settings(max_examples=30)
 def test_what_was_heard_is_read(kind: Format, heard: list[TransitionEvent]) -> None:
     """Every field, in order, to the microsecond; and JSON lines are a trace that other readers take."""

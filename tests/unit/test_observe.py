@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fsm_plugins import (
     LIFECYCLE,
+    RESTARTABLE,
     HealthStatus,
     NotFound,
     Plugin,
@@ -29,6 +30,7 @@ from fsm_plugins import (
     Receiver,
     Sender,
 )
+from fsm_plugins.cli.control import _one_line
 from fsm_plugins.config import read_config
 from fsm_plugins.observe import (
     Feed,
@@ -245,6 +247,28 @@ def test_a_registry_is_ready_when_all_run_and_none_is_unhealthy() -> None:
         run(main)
     finally:
         Clock.answer = HealthStatus.healthy()
+
+
+def test_what_a_plugin_said_before_it_was_started_again_is_forgotten() -> None:
+    """Its health is unknown until it is asked."""
+
+    class Again(Clock):
+        lifecycle = RESTARTABLE
+        answer = HealthStatus.unhealthy("slow")
+
+    async def main() -> None:
+        registry = PluginRegistry(clock=iter(range(1, 100)).__next__)
+        registry.register(Again())
+        target = RegistryTarget(registry)
+        await target.start("clock")
+        target.note_health(await registry.health_check_all())
+        assert not target.ready()
+        await target.stop("clock")
+        await target.start("clock")
+        assert target.ready()
+        assert target.status().plugins[0].health is None
+
+    run(main)
 
 
 def test_a_failed_plugin_is_told_in_one_line() -> None:
@@ -477,8 +501,10 @@ def test_a_follower_that_does_not_keep_up_is_dropped_and_counted() -> None:
         assert [event["id"] for event in feed.recent()] == [3, 4, 5]
         assert (await feed.follow(after=4).take(1.0)).startswith(b"id: 5\n")
         assert (await quick.take(1.0)).startswith(b":")
-        assert feed.followers
+        late = feed.follow(after=4)
         feed.close()
+        assert (await late.take(1.0)).startswith(b"id: 5\n")  # the last events of all are told
+        assert await late.take(1.0) == b""
         assert not feed.followers
         assert await quick.take(1.0) == b""
 
@@ -559,3 +585,8 @@ def test_a_missing_extra_is_told_with_its_command(
     """At load, and not as a traceback in the middle."""
     monkeypatch.setattr("fsm_plugins.observe.observation.find_spec", lambda _: None)
     assert any(f"pip install 'fsm-plugins[{extra}]'" in what for what in problems(tmp_path, key).values())
+
+
+def test_what_an_application_says_does_nothing_to_the_terminal() -> None:
+    """A plugin's name and its failure are somebody else's text."""
+    assert _one_line("a\x1b[2J\r\nb\u202e\x9b") == "a [2J  b  "

@@ -132,9 +132,40 @@ def test_what_a_hung_disk_leaves_in_the_queue_is_trimmed(tmp_path: Path) -> None
         journal.trim()
         assert journal._queue.qsize() == 4
         hang.set()
+        until(lambda: journal.lost == 46 and not journal._pending)
+        journal(INIT)
         journal.stop()
     contents = read_journal(tmp_path / "j")
-    assert (len(contents.rows), journal.lost) == (5, 46)
+    assert (len(contents.rows), contents.missing) == (6, 46)
+
+
+@KINDS
+def test_copies_do_not_fill_the_next_file(kind: Format, tmp_path: Path) -> None:
+    """Many plugins in small files: or else every write would begin a new one."""
+    with Journal(tmp_path / "j", format=kind, max_bytes=20_000) as journal:
+        for number in range(300):
+            journal(INIT._replace(plugin=f"plugin-{number}"))
+        for number in range(5):
+            until(lambda: not journal._queue.qsize() and not journal._pending)
+            journal(INIT._replace(plugin=f"plugin-{number}"))
+    assert (tmp_path / "j.1").exists()
+    assert not (tmp_path / "j.3").exists()
+
+
+@KINDS
+def test_what_was_rotated_away_is_not_missing(kind: Format, tmp_path: Path) -> None:
+    """The copy of a line that is gone otherwise is no sign of a loss, and the state it tells is known."""
+    with Journal(tmp_path / "j", format=kind, max_bytes=10_000, keep=1) as journal:
+        journal(INIT._replace(plugin="old"))
+        while not (tmp_path / "j.1").exists() or journal._seq < 1000:
+            for _ in range(50):
+                journal(INIT)
+            until(lambda: not journal._queue.qsize() and not journal._pending)
+    contents = read_journal(tmp_path / "j")
+    assert contents.rows[0].plugin == "old"
+    assert contents.rows[0].carried
+    assert contents.missing == 0
+    assert set(last_states(tmp_path / "j")) == {"a", "old"}
 
 
 def test_a_disk_that_does_not_answer_does_not_hold_up_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -486,3 +486,54 @@ def test_errors_of_other_kinds_are_told_as_problems_too() -> None:
         await registry.stop_all()
 
     run(main)
+
+
+def test_replace_keeps_the_place_and_the_listeners() -> None:
+    """The old one is handed back, in whatever state it is, and tells nobody any more."""
+    registry, (a, b, c) = three()
+    told: list[str] = []
+
+    async def main() -> None:
+        registry.subscribe(lambda event: told.append(f"{event.plugin} {event.dest}"))
+        fresh = Idle(name="b")
+        assert registry.replace(fresh) is b
+        assert list(registry) == [a, fresh, c] and registry["b"] is fresh
+        await b.init()
+        await fresh.init()
+        assert told == ["b initialized"]
+        other = PluginRegistry()
+        other.register(b)  # it belongs to nobody
+        with pytest.raises(AlreadyRegistered):
+            registry.replace(b)
+        with pytest.raises(AlreadyRegistered):
+            registry.replace(fresh)
+
+    run(main)
+
+
+def test_what_replace_refuses_changes_nothing() -> None:
+    """A name that is not there, what is no plugin, and a walk under way; a health check is none."""
+    registry, (a, *_) = three()
+    assert isinstance(a, Idle)
+    a.seconds = 3.0
+
+    async def main() -> None:
+        with pytest.raises(NotFound, match="no plugin named 'z'"):
+            registry.replace(Idle(name="z"))
+        with pytest.raises(TypeError, match="replace takes a Plugin"):
+            registry.replace(Idle)  # type: ignore[arg-type]
+        await registry.init_all()
+        await registry.start_all()
+        checks = asyncio.create_task(registry.health_check_all())
+        await asyncio.sleep(0)
+        registry.replace(Idle(name="c"))
+        assert [health.name for health in await checks] == ["a", "b", "c"]
+        stop = asyncio.create_task(registry.stop_all())
+        await asyncio.sleep(1)
+        before = list(registry)
+        with pytest.raises(RegistryBusy, match="replace is not possible while stop_all is under way"):
+            registry.replace(Idle(name="b"))
+        assert list(registry) == before
+        await stop
+
+    run(main)

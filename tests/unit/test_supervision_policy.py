@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from fsm_plugins import DefinitionError, PluginError
-from fsm_plugins.errors import ConfigError, HookFailed, NotReady, PermanentError, StopFailed
+from fsm_plugins.errors import ConfigError, DeadlineExceeded, HookFailed, NotReady, PermanentError, StopFailed
 from fsm_plugins.orchestrator import plan
 from fsm_plugins.supervision import (
     Action,
@@ -228,6 +228,12 @@ def test_what_a_failure_was_is_found_in_what_the_call_came_to() -> None:
     configured = ConfigError("wiring", [])
     configured.__cause__ = cause
     assert cause_of(configured) is cause
+    outer = ConfigError("wiring", [])
+    outer.__cause__ = configured
+    assert cause_of(outer) is cause
+    late = DeadlineExceeded("a", "start", 1.0)
+    late.__cause__ = cause
+    assert cause_of(late) is late
 
 
 def test_groups_of_errors_are_permanent_if_one_is_and_not_ready_if_all_are() -> None:
@@ -235,6 +241,10 @@ def test_groups_of_errors_are_permanent_if_one_is_and_not_ready_if_all_are() -> 
     ready, permanent, other = NotReady(), PermanentError(), OSError()
     assert is_permanent(ExceptionGroup("", [other, ExceptionGroup("", [permanent])]))
     assert not is_permanent(ExceptionGroup("", [other, ready]))
+    failed = HookFailed("a", "start", "")
+    assert not is_permanent(failed)
+    failed.__cause__ = permanent
+    assert is_permanent(failed)
     assert is_not_ready(ExceptionGroup("", [ready, ExceptionGroup("", [ready])]))
     assert not is_not_ready(ExceptionGroup("", [ready, other]))
 
