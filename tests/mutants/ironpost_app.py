@@ -1,4 +1,4 @@
-"""Deliberate breakages of the reference application as a whole: its wiring, its demonstration, and what it hands over."""
+"""Deliberate breakages of the reference application as a whole: its wiring, and its demonstration."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_each_plugin_can_be_disabled(disabled: str, tmp_path: Path, monkeypatch:
 
 
 def test_the_demonstration_runs_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Plain lines where there is no terminal; at the end what was found, the receipt, and the files, which are there."""
+    """Plain lines where there is no terminal; at the end what was found, the receipt, and the files."""
     before = Path.cwd()
     assert main([str(tmp_path / "demo")]) == 0
     assert Path.cwd() == before

@@ -216,7 +216,7 @@ def test_plugins_that_crash_again_and_again(crashing: str, tmp_path: Path) -> No
     }
     given = {key: use for name, each in here.items() if crashing in (name, "both") for key, use in each.items()}
     application = application_of(
-        write_app(tmp_path, **given),  # type: ignore[arg-type]
+        write_app(tmp_path, **given),
         LOG_PIPELINE__SETTINGS__FOLLOW="false",
     )
     asyncio.run(asyncio.wait_for(application.run(signals=False, until_idle=True), 120))
