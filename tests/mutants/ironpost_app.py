@@ -9,10 +9,10 @@ TESTS = (_IRONPOST + "tests/test_app.py", _IRONPOST + "tests/test_app_faults.py"
 
 MUTANTS: list[tuple[str, str, str, str]] = [
     (
-        "without a reader packets are still sent",
+        "packets that nobody reads are counted as reported",
         _PLUGINS + "network/plugin.py",
-        'output = self.packets if self.report == "all" else None',
-        "output = self.packets",
+        'self.counts["unreported" if output is None else "reported"] += 1',
+        'self.counts["reported"] += 1',
     ),
     (
         "findings that nobody reads are dropped in silence",

@@ -19,6 +19,7 @@ from fsm_plugins.loading import discover
 from ironpost.demo import Desk, prepare
 from ironpost.demo.__main__ import main
 from ironpost.events import PacketEvent
+from ironpost.network import EbpfEngine
 from ironpost.sample import capture, logs, packages
 
 CONFIG = Path(__file__).parents[1] / "ironpost.toml"
@@ -178,6 +179,10 @@ def test_each_plugin_can_be_disabled(disabled: str, tmp_path: Path, monkeypatch:
         "container-guard": 7 + len(packages.FINDINGS),
     }
     assert len(said) == unread[disabled]
+    if disabled == "log-pipeline":
+        engine = application.registry["ebpf-engine"]
+        assert isinstance(engine, EbpfEngine)
+        assert engine.counts["unreported"] == engine.counts["packets"] == capture.PACKETS
 
 
 def test_the_demonstration_runs_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
