@@ -10,9 +10,9 @@ SECONDS ?= 600
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
 
-demo: .venv/core ## run the example application
-	$(BIN)/fsm-plugins check examples/words/words.toml
-	$(BIN)/fsm-plugins run examples/words/words.toml --until-idle
+demo: .venv/demo ## run the reference application, ironpost, on samples and on the connections of this machine
+	$(BIN)/fsm-plugins check examples/ironpost/ironpost.toml
+	$(BIN)/python -m ironpost.demo build/demo
 
 test: lint types layers tests wheel ## check everything
 
@@ -70,6 +70,10 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/demo: .venv/core examples/ironpost/pyproject.toml
+	$(BIN)/pip install --quiet --editable 'examples/ironpost[demo]'
 	@touch $@
 
 .venv/dev: .venv/core examples/ironpost/pyproject.toml

@@ -9,9 +9,9 @@ What is held, at the end of it:
 
 - every failure was told by the supervisor once, unless its plugin was just being stopped;
 - every number that a channel accepted was received once, in order, or is still queued;
-- no task, file descriptor or thread is left, and the resident memory has not grown from the first third of the run, once
-  that has warmed up, to the last. With ``--trace`` it is the memory that Python's own objects take; to keep track of
-  that makes everything slower, and makes the resident memory grow by itself.
+- no task, file descriptor or thread is left, and the resident memory has not grown from the first third of the run,
+  once that has warmed up, to the last. With ``--trace`` it is the memory that Python's own objects take; to keep track
+  of that makes everything slower, and makes the resident memory grow by itself.
 """
 
 from __future__ import annotations

@@ -210,6 +210,8 @@ def pictures() -> dict[str, Picture]:
     broken = record([Engine(name="source"), Broken(name="filter"), Engine(name="sink")])
     lifecycle = of_lifecycle(LIFECYCLE)
     words = read_blueprint(ROOT / "examples" / "words" / "words.toml", {}).plan
+    ironpost = read_blueprint(ROOT / "examples" / "ironpost" / "ironpost.toml", {})
+    assert not ironpost.problems, ironpost.problems
     return {
         "lifecycle": of_diagram(
             lifecycle,
@@ -277,6 +279,14 @@ def pictures() -> dict[str, Picture]:
             flowchart(of_plan(words)),
             svg(of_plan(words)),
             fenced(str(words), "text"),
+        ),
+        "ironpost": Picture(
+            "The application `ironpost`",
+            "The topology of `examples/ironpost`, the reference application, from its configuration: what is found on "
+            "the network, in the logs and in lockfiles comes together at the container guard.",
+            flowchart(of_plan(ironpost.plan)),
+            svg(of_plan(ironpost.plan)),
+            fenced(str(ironpost.plan), "text"),
         ),
     }
 

@@ -113,6 +113,9 @@ class AlertEvent(Event):
     fields: Mapping[str, object] = Factory(dict)
     count: int = 1
 
+    def __str__(self) -> str:
+        return f"{self.severity} {self.rule}: {self.title}"
+
 
 @frozen(kw_only=True)
 class ActionEvent(Event):

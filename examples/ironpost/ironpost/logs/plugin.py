@@ -55,7 +55,7 @@ class LogPipeline(Plugin):
     """Reads logs and packets, applies rules, and sends alerts.
 
     Attributes:
-        alerts: where alerts go.
+        alerts: where alerts go; without a channel they are logged.
         packets: where packets come from, if anybody sends them.
         files: logs that are read. They need not be there yet.
         listen: where to receive syslog, such as ``udp://127.0.0.1:5514`` and ``tcp://127.0.0.1:5514``.
@@ -73,7 +73,7 @@ class LogPipeline(Plugin):
 
     info = PluginInfo("log-pipeline", "0.1.0", "Parses logs and matches rules", PluginType.LOG_PIPELINE)
 
-    alerts: Sender[AlertEvent]
+    alerts: Sender[AlertEvent] | None
     packets: Receiver[PacketEvent] | None = None
     files: tuple[Path, ...] = ()
     listen: tuple[str, ...] = field(default=(), validator=_addresses)
@@ -283,7 +283,7 @@ class LogPipeline(Plugin):
         """When there is nothing more to read, there are no more alerts."""
         while tasks := self._tasks():
             await asyncio.wait(tasks)
-        if not self._stopping.is_set():
+        if not self._stopping.is_set() and self.alerts is not None:
             self.alerts.close()
 
     def _tasks(self) -> list[asyncio.Task[None]]:
@@ -304,7 +304,10 @@ class LogPipeline(Plugin):
         await asyncio.sleep(0)
         async with self._sending:
             while pending:
-                await self.alerts.send(pending[0])
+                if self.alerts is not None:
+                    await self.alerts.send(pending[0])
+                else:
+                    logger.warning("%s", pending[0])
                 self._engine.sent()
 
     async def _save(self) -> None:

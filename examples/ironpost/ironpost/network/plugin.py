@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from contextlib import aclosing
 from pathlib import Path
@@ -19,6 +20,8 @@ from ironpost.network.windows import Detector, Finding, PortScans, SynFloods, Th
 
 __all__ = ["EbpfEngine"]
 
+logger = logging.getLogger("ironpost.network")
+
 
 @define
 class EbpfEngine(Plugin):
@@ -26,6 +29,7 @@ class EbpfEngine(Plugin):
 
     Every packet that is understood is sent on, and then what it completes, as an event of its own with ``finding`` and
     the trace of the packet. ``packets == reported + unreported + unsent``, and what is no packet is counted by reason.
+    Without a channel, packets are unreported and findings are logged.
 
     Args:
         source: ``connections`` of this machine (needs no privilege), ``pcap``, or ``af_packet`` (needs CAP_NET_RAW).
@@ -44,7 +48,7 @@ class EbpfEngine(Plugin):
     info = PluginInfo("ebpf-engine", "0.1.0", "Watches the network for scans and floods", PluginType.DETECTOR)
     deadlines: ClassVar = Deadlines(stop=10, grace=2)
 
-    packets: Sender[PacketEvent]
+    packets: Sender[PacketEvent] | None
     source: Literal["connections", "pcap", "af_packet"] = field(
         default="connections", validator=in_(("connections", "pcap", "af_packet"))
     )
@@ -112,7 +116,8 @@ class EbpfEngine(Plugin):
         async with aclosing(self.opened.batches()) as batches:
             async for batch in batches:
                 await self._handle(batch)
-        self.packets.close()
+        if self.packets is not None:
+            self.packets.close()
 
     async def _handle(self, batch: list[Packet]) -> None:
         self.counts["packets"] += len(batch)
@@ -121,10 +126,11 @@ class EbpfEngine(Plugin):
             for packet in batch:
                 findings = [found for detector in self._detectors if (found := detector.observe(packet))]
                 plain = self._event(packet)
-                if self.report == "all":
-                    await self.packets.send(plain)
+                output = self.packets if self.report == "all" else None
+                if output is not None:
+                    await output.send(plain)
                 left -= 1
-                self.counts["reported" if self.report == "all" else "unreported"] += 1
+                self.counts["unreported" if output is None else "reported"] += 1
                 await self._raise(packet, plain, findings)
         finally:
             self.counts["unsent"] += left
@@ -134,7 +140,10 @@ class EbpfEngine(Plugin):
         left = len(findings)
         try:
             for finding in findings:
-                await self.packets.send(self._event(packet, finding, plain.trace))
+                if self.packets is not None:
+                    await self.packets.send(self._event(packet, finding, plain.trace))
+                else:
+                    logger.warning("%s: %s", finding.kind, finding.detail)
                 left -= 1
         finally:
             self.counts["findings unsent"] += left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -27,6 +28,8 @@ __all__ = ["CYCLONEDX_FILE", "SPDX_FILE", "SbomScanner"]
 CYCLONEDX_FILE = "sbom.cdx.json"
 SPDX_FILE = "sbom.spdx.json"
 
+logger = logging.getLogger("ironpost.sbom")
+
 SeverityName: TypeAlias = Literal["info", "low", "medium", "high", "critical"]
 
 
@@ -35,6 +38,7 @@ class SbomScanner(Plugin):
     """Finds lockfiles, says what is in them, and which of it is known to be vulnerable.
 
     A finding is reported once, however often the tree is scanned. ``findings == sent + unsent``, over all scans.
+    Without a channel, findings are logged.
 
     Args:
         root: the directory to scan.
@@ -53,7 +57,7 @@ class SbomScanner(Plugin):
     info = PluginInfo("sbom-scanner", "0.1.0", "Matches lockfiles with advisories", PluginType.SCANNER)
     deadlines: ClassVar = Deadlines(stop=10, grace=5)
 
-    alerts: Sender[AlertEvent]
+    alerts: Sender[AlertEvent] | None
     root: Path
     output: Path | None = None
     advisories: Path | None = None
@@ -114,7 +118,8 @@ class SbomScanner(Plugin):
             if not self.interval:
                 break
             await asyncio.sleep(self.interval)
-        self.alerts.close()
+        if self.alerts is not None:
+            self.alerts.close()
 
     def _scan(self, token: Token) -> Scan:
         """Scan and write the documents, in a thread."""
@@ -132,7 +137,11 @@ class SbomScanner(Plugin):
         unsent = len(new)
         try:
             for finding in new:
-                await self.alerts.send(self._alert(finding, scan.packages[finding.package]))
+                alert = self._alert(finding, scan.packages[finding.package])
+                if self.alerts is not None:
+                    await self.alerts.send(alert)
+                else:
+                    logger.warning("%s", alert)
                 self._known.add(finding)
                 self.counts["sent"] += 1
                 unsent -= 1

@@ -1,0 +1,91 @@
+"""Deliberate breakages of the reference application as a whole: its wiring, and its demonstration."""
+
+from __future__ import annotations
+
+_IRONPOST = "examples/ironpost/"
+_PLUGINS = _IRONPOST + "ironpost/"
+
+TESTS = (_IRONPOST + "tests/test_app.py", _IRONPOST + "tests/test_app_faults.py")
+
+MUTANTS: list[tuple[str, str, str, str]] = [
+    (
+        "packets that nobody reads are counted as reported",
+        _PLUGINS + "network/plugin.py",
+        'self.counts["unreported" if output is None else "reported"] += 1',
+        'self.counts["reported"] += 1',
+    ),
+    (
+        "findings that nobody reads are dropped in silence",
+        _PLUGINS + "network/plugin.py",
+        'logger.warning("%s: %s", finding.kind, finding.detail)',
+        "pass",
+    ),
+    (
+        "alerts of the logs that nobody reads are dropped in silence",
+        _PLUGINS + "logs/plugin.py",
+        'logger.warning("%s", pending[0])',
+        "pass",
+    ),
+    (
+        "alerts of the scanner that nobody reads are dropped in silence",
+        _PLUGINS + "sbom/plugin.py",
+        'logger.warning("%s", alert)',
+        "pass",
+    ),
+    (
+        "a finding begins a trace of its own",
+        _PLUGINS + "network/plugin.py",
+        'chain = {"trace": trace} if trace else {}',
+        "chain: dict[str, str] = {}",
+    ),
+    ("an action begins a trace of its own", _PLUGINS + "guard/plugin.py", "trace=alert.trace,", 'trace="",'),
+    (
+        "an alert in hand is forgotten in a crash",
+        _PLUGINS + "guard/plugin.py",
+        'self.counts["cut off"] += left',
+        "pass",
+    ),
+    (
+        "alerts that are pending at a stop are given up",
+        _PLUGINS + "logs/plugin.py",
+        """            self._handle_inbox()
+            await self._send()
+""",
+        """            self._handle_inbox()
+            self._engine.give_up()
+""",
+    ),
+    (
+        "the desk keeps alerts for itself",
+        _PLUGINS + "demo/desk.py",
+        "await self.alerts.send(alert)",
+        "pass",
+    ),
+    ("the desk never says that it has ended", _PLUGINS + "demo/desk.py", "        self.alerts.close()\n", ""),
+    (
+        "the audit of the demonstration before is kept",
+        _PLUGINS + "demo/prepare.py",
+        "    (directory / AUDIT).unlink(missing_ok=True)\n",
+        "",
+    ),
+    (
+        "the demonstration stays in its directory",
+        _PLUGINS + "demo/__main__.py",
+        "        os.chdir(before)\n",
+        "        pass\n",
+    ),
+    (
+        "what was found last is not told",
+        _PLUGINS + "demo/view.py",
+        """    finally:
+        _tell(look(), said, alerts, told)""",
+        """    finally:
+        pass""",
+    ),
+    (
+        "the scanner has a channel of its own",
+        _IRONPOST + "ironpost.toml",
+        'use = "sbom-scanner"\n',
+        'use = "sbom-scanner"\noutputs = { alerts = "packets" }\n',
+    ),
+]
