@@ -64,7 +64,7 @@ def test_the_python_of_the_page_runs_and_prints_what_it_says(page: str) -> None:
 
 
 def test_the_commands_of_the_readme_print_what_it_says() -> None:
-    """Each line after a dollar sign is run; stdout and stderr are what stands below it, but for logs, progress, seconds."""
+    """Each line after a dollar sign is run; stdout and stderr are what stands below it; logs and seconds apart."""
     consoles = [text for language, text in blocks("README.md") if language == "console"]
     assert consoles
     for console in consoles:
