@@ -46,15 +46,6 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "pass",
     ),
     (
-        "positions are not saved at a stop",
-        _PLUGINS + "logs/plugin.py",
-        """            await self._send()
-            await self._save()
-            if""",
-        """            await self._send()
-            if""",
-    ),
-    (
         "alerts that are pending at a stop are given up",
         _PLUGINS + "logs/plugin.py",
         """            self._handle_inbox()
