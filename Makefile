@@ -43,7 +43,8 @@ bench: .venv/dev ## measure the core against what it is compared with
 soak: .venv/dev  ## let 200 plugins crash at random for ten minutes (SECONDS=600), and see that nothing leaks
 	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
 
-verify: .venv/dev ## verify the example application within the scope of the command
+verify: .venv/dev ## verify the core in a small scope, and the example application
+	$(BIN)/python -m tests.verify_core
 	$(BIN)/fsm-plugins verify examples/words/words.toml
 
 mutants: .venv/dev ## break the code in every listed way, and see the tests fail

@@ -468,7 +468,9 @@ class Guard:
             port.close()
 
         if isinstance(self.flight, Flight) and self.flight.cause is not None:
-            problems.insert(0, self._interruption(self.flight))
+            # What somebody said of the plugin is what it failed of, whatever else there was.
+            told = self._interruption(self.flight)
+            problems = [told, *(_Failure(problem.error, told.cause) for problem in problems)]
         if cancelled is not None:
             problems.insert(0, _Failure(cancelled, problems[0].cause if problems else cancelled))
         # Stable: an exception that must not be held back comes first, and what happened first comes next.

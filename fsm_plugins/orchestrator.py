@@ -68,6 +68,7 @@ class Orchestrator:
         specs: the plugins.
         channels: name -> capacity, in messages.
         clock: what the ``at`` of events is read from, in seconds since the epoch.
+        planned: the plan of these specs and channels, where another orchestrator has made it already.
 
     Attributes:
         plan: what will be built.
@@ -90,9 +91,14 @@ class Orchestrator:
     """
 
     def __init__(
-        self, specs: Sequence[PluginSpec], channels: Mapping[str, int], *, clock: Callable[[], float] = time.time
+        self,
+        specs: Sequence[PluginSpec],
+        channels: Mapping[str, int],
+        *,
+        clock: Callable[[], float] = time.time,
+        planned: Plan | None = None,
     ) -> None:
-        self.plan: Plan = plan(specs, channels)
+        self.plan: Plan = planned or plan(specs, channels)
         if self.plan.problems:
             raise ConfigError("wiring", self.plan.problems)
         self._specs = {spec.name: spec for spec in specs}

@@ -17,7 +17,7 @@ from fsm_plugins.errors import ConfigError, PluginError, StopFailed
 from fsm_plugins.loading import discover
 from fsm_plugins.observe import configure, log_supervision, log_transition
 from fsm_plugins.orchestrator import Receipt
-from fsm_plugins.verify.command import conform, explain, replay, verify
+from fsm_plugins.verify.command import conform, explain, export, replay, verify
 
 _config = click.argument("config", envvar="FSM_PLUGINS_CONFIG", type=click.Path())
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
@@ -127,7 +127,7 @@ def list_plugins(config: str | None, as_json: bool) -> None:
         click.echo(f"{config} configures no plugin", err=True)
 
 
-for _command in (diagram, verify, replay, explain, conform, *COMMANDS):
+for _command in (diagram, verify, replay, explain, conform, export, *COMMANDS):
     main.add_command(_command)
 
 

@@ -83,7 +83,6 @@ class ChildState:
         waiters: callers of ``restart`` and the like.
         unhealthy: how many times in a row it was unhealthy.
         stops: how often the supervisor was asked to stop it.
-        scheduled: how often it was put into a recovery.
         watched: the worker at whose end to see whether it is done.
     """
 
@@ -102,7 +101,6 @@ class ChildState:
     busy: int = 0
     stopping: int = 0
     stops: int = 0
-    scheduled: int = 0
     recovery: Recovery | None = None
     watched: asyncio.Task[object] | None = None
     waiters: list[asyncio.Future[None]] = Factory(list)

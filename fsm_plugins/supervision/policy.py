@@ -53,7 +53,7 @@ def _frozen(value: Mapping[str, Group]) -> Mapping[str, Group]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _positive(_instance: object, attribute: Attribute[float], value: float) -> None:

@@ -81,8 +81,6 @@ class Recoveries:
     def schedule(self, names: Iterable[str], due: float) -> None:
         """Have plugins stopped at once, and started again, in order, at ``due`` by the event loop's clock."""
         children = [self._children[name] for name in self._in_order(set(names))]
-        for child in children:
-            child.scheduled += 1
         met = dict.fromkeys(child.recovery for child in children if child.recovery is not None)
         if met:
             recovery, *others = met
@@ -178,12 +176,9 @@ class Recoveries:
             child = self._children[name]
             if child.recovery is not recovery:
                 continue
-            scheduled = child.scheduled
             error = await self._attempt(child)
-            # It may have been taken over meanwhile; or withdrawn, and then it may be in another one since; or a failure
-            # that came since takes it along, and then it has to be started once more.
+            # It may have been taken over meanwhile; or withdrawn, and then it may be in another one since.
             ours = child.recovery is recovery or (child.recovery is not None and recovery.task in child.recovery.after)
-            ours = ours and child.scheduled == scheduled
             if ours:
                 assert child.recovery is not None
                 child.recovery.pending.discard(name)

@@ -21,7 +21,7 @@ from fsm_plugins.driving import Drive, Worker, where
 from fsm_plugins.verify.footprints import Watcher
 from fsm_plugins.verify.loop import CALLBACK, Choose, ControlledLoop
 from fsm_plugins.verify.overlap import CANCEL, Label, Overlap
-from fsm_plugins.verify.schedule_results import Kind, ScheduleFinding
+from fsm_plugins.verify.schedule_results import BEYOND, Kind, ScheduleFinding
 from fsm_plugins.verify.subjects import Cell, Fields, Session, Subject
 
 __all__ = ["Bench", "Narrator"]
@@ -151,7 +151,7 @@ class Bench:
     # Judgement.
 
     def finding(self, kind: Kind, expected: str, got: str) -> ScheduleFinding:
-        return ScheduleFinding(kind, str(self.cell), expected, got)
+        return ScheduleFinding(kind, str(self.cell), expected, got, setup=tuple(map(str, self.cell.setup)))
 
     def beyond_control(self) -> ScheduleFinding | None:
         """Say what was asked of the loop that it cannot do."""
@@ -159,7 +159,7 @@ class Bench:
         return self.uncontrolled("; ".join(met)) if met else None
 
     def uncontrolled(self, got: str) -> ScheduleFinding:
-        return self.finding("uncontrolled", "nothing but tasks, timers and callbacks", got)
+        return self.finding("uncontrolled", BEYOND, got)
 
     def stalled(self, session: Session) -> ScheduleFinding:
         if threading.active_count() > self._threads:

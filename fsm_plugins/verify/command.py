@@ -1,4 +1,4 @@
-"""The commands ``verify``, ``replay``, ``explain`` and ``conform``, for the program ``fsm-plugins``.
+"""The commands ``verify``, ``replay``, ``explain``, ``conform`` and ``export``, for the program ``fsm-plugins``.
 
 Reports go to stdout, progress and messages to stderr. Exit status: 0 it holds within the printed scope, 1 there is a
 counterexample, 2 wrong usage, or nothing that can be run, 3 inconclusive.
@@ -15,16 +15,18 @@ import click
 from attrs import evolve
 
 from fsm_plugins.errors import DefinitionError
+from fsm_plugins.lifecycle import LIFECYCLE
 from fsm_plugins.verify.child import Order, Said, carry_out
 from fsm_plugins.verify.codes import CHECKS, LAYERS, find_check
-from fsm_plugins.verify.conformance import conform_file
+from fsm_plugins.verify.conformance import conform_file, lifecycle_named
+from fsm_plugins.verify.export import to_promela, to_tla
 from fsm_plugins.verify.rendering import FORMATS, from_json, render
 from fsm_plugins.verify.report import INCONCLUSIVE, REFUTED, USAGE, Report, Scope
 from fsm_plugins.verify.script import BadToken, Token
 from fsm_plugins.verify.subject import CannotVerify
 from fsm_plugins.verify.verifying import ALL_LAYERS
 
-__all__ = ["conform", "explain", "replay", "verify"]
+__all__ = ["conform", "explain", "export", "replay", "verify"]
 
 _DEFAULT: Final = Scope()
 _report = click.option(
@@ -38,7 +40,7 @@ _set = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", hel
 @click.option("--depth", type=click.IntRange(1), default=_DEFAULT.depth, show_default=True, help="Calls in a sequence.")
 @click.option("--faults", type=click.IntRange(0), default=_DEFAULT.faults, show_default=True, help="In a sequence.")
 @click.option("--plugins", type=click.IntRange(1), default=_DEFAULT.plugins, show_default=True, help="In a registry.")
-@click.option("--tasks", type=click.IntRange(1), default=_DEFAULT.tasks, show_default=True, help="Calls at a time.")
+@click.option("--tasks", type=click.IntRange(1, 4), default=_DEFAULT.tasks, show_default=True, help="Calls at a time.")
 @click.option("--preemptions", type=click.IntRange(0), default=_DEFAULT.preemptions, show_default=True)
 @click.option("--layers", default=",".join(ALL_LAYERS), show_default=True, help="Which, with commas between.")
 @click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after this time.")
@@ -140,6 +142,37 @@ def conform(trace: str, target: str | None) -> None:
         click.echo(f"{CHECKS['trace-departs'].code} {trace}: {departure}")
         sys.exit(REFUTED)
     click.echo(f"{trace}: {count} step{'s' if count != 1 else ''}, all as the lifecycle allows")
+
+
+@click.command(short_help="Write a registry down for another model checker.")
+@click.argument("target", required=False)
+@click.option("--promela", "language", flag_value="promela", help="For SPIN.")
+@click.option("--tla", "language", flag_value="tla", help="For TLC.")
+@click.option("--plugins", type=click.IntRange(1, 200), default=_DEFAULT.plugins, show_default=True, help="At most.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Where; else stdout.")
+def export(target: str | None, language: str | None, plugins: int, out: Path | None) -> None:
+    """Write a registry of plugins down as a model for another tool: Promela for SPIN, or a TLA+ module for TLC.
+
+    TARGET is a plugin class or a Lifecycle, as module:name; without it, the default lifecycle. A TLA+ module has the
+    name of its FILE.
+    """
+    if language is None:
+        _usage("name the language: --promela or --tla")
+    module = "Registry" if out is None else out.stem
+    try:
+        lifecycle = LIFECYCLE if target is None else lifecycle_named(target, [Path.cwd()])
+        if language == "promela":
+            text = to_promela(lifecycle, plugins=plugins)
+        else:
+            text = to_tla(lifecycle, plugins=plugins, module=module)
+        if out is None:
+            click.echo(text, nl=False)
+        else:
+            out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        _usage(f"{out} cannot be written: {error.strerror}")
+    except (CannotVerify, DefinitionError) as error:
+        _usage(str(error))
 
 
 # How they go.

@@ -146,10 +146,15 @@ def conform_file(file: str, target: str | None, path: Sequence[Path] = ()) -> tu
         ) from None
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    return conform(steps, _lifecycle(target, path)), len(steps)
+    return conform(steps, lifecycle_named(target, path)), len(steps)
 
 
-def _lifecycle(target: str | None, path: Sequence[Path]) -> Lifecycle:
+def lifecycle_named(target: str | None, path: Sequence[Path] = ()) -> Lifecycle:
+    """Return the lifecycle of a plugin class, or the lifecycle itself, by ``module:name``; the default one for None.
+
+    Raises:
+        CannotVerify: there is none.
+    """
     if target is None:
         return LIFECYCLE
     try:

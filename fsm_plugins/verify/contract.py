@@ -14,7 +14,7 @@ __all__ = ["PluginContract"]
 
 
 class PluginContract:
-    """A test class for pytest: one test for each layer of `fsm_plugins.verify`.
+    """A test class for pytest: tests for the layers of `fsm_plugins.verify`.
 
     Derive from it, say how to make the plugin, and give the class a name that pytest collects. A plugin with ports
     is named as ``target``, because only whoever makes the channels can fill in the ports.
@@ -62,13 +62,17 @@ class PluginContract:
         """Whatever is cancelled, raises, or never comes: the plugin can be stopped, and leaves nothing behind."""
         self._verify("L2")
 
-    def _verify(self, layer: str) -> None:
+    def test_calls_at_the_same_time(self) -> None:
+        """Calls that overlap come to what some order of them would, in whatever order their tasks go on."""
+        self._verify("L3", "L4")  # a plugin with sockets or threads has no schedules that could be explored
+
+    def _verify(self, *layers: str) -> None:
         __tracebackhide__ = True
         verify(
             vars(type(self)).get("target") or type(self).target or self.plugin,  # type: ignore[arg-type]
             settings=self.settings,
             scope=self.scope,
-            layers=[layer],
+            layers=layers,
             invariant=self.invariant,
             messages=self.messages,
             ignore=self.ignore,

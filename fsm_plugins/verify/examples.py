@@ -526,7 +526,7 @@ async def _copy(self) -> None:
             _plugin(
                 """
                 lifecycle = Lifecycle(LIFECYCLE.initial, LIFECYCLE.arcs)
-                lifecycle.machine.get_transitions("init")[0].add_callback("conditions", lambda: False)
+                lifecycle.machine.get_transitions("init")[0].dest = "running"  # behind the back of the table
                 """
             ),
             _plugin("lifecycle = LIFECYCLE"),
@@ -552,45 +552,57 @@ async def _copy(self) -> None:
             """
             async def transfer(self, first: asyncio.Lock, second: asyncio.Lock) -> None:
                 async with first:
+                    await asyncio.sleep(0)  # another transfer takes the second one
                     async with second:
                         await asyncio.sleep(0)
             """,
             """
             async def transfer(self, first: asyncio.Lock, second: asyncio.Lock) -> None:
                 one, two = sorted((first, second), key=id)  # always in the same order
-                async with one, two:
+                async with one:
                     await asyncio.sleep(0)
+                    async with two:
+                        await asyncio.sleep(0)
             """,
         ),
         "race": _both(
             """
             session = None
+            made = 0
 
             async def connect(self) -> None:
                 if self.session is None:
                     await asyncio.sleep(0)  # another call comes in between
+                    self.made += 1
                     self.session = object()
             """,
             """
             def __init__(self) -> None:
                 self.session = None
+                self.made = 0
                 self.lock = asyncio.Lock()
 
             async def connect(self) -> None:
                 async with self.lock:
                     if self.session is None:
                         await asyncio.sleep(0)
+                        self.made += 1
                         self.session = object()
             """,
         ),
         "uncontrolled": _both(
-            "async def on_start(self) -> None:\n    await asyncio.sleep(random.random())",
+            """
+            async def on_start(self) -> None:
+                for _ in range(random.randrange(100)):
+                    await asyncio.sleep(0)
+            """,
             """
             def __init__(self, seed: int = 0) -> None:
                 self.random = random.Random(seed)
 
             async def on_start(self) -> None:
-                await asyncio.sleep(self.random.random())
+                for _ in range(self.random.randrange(100)):
+                    await asyncio.sleep(0)
             """,
         ),
         "trace-departs": (

@@ -44,6 +44,11 @@ class Budget:
     seconds: float | None
     _begin: float = field(factory=time.monotonic, init=False)
 
+    @property
+    def left(self) -> float | None:
+        """How many seconds there still are; None if there is no limit."""
+        return None if self.seconds is None else max(0.0, self.seconds - (time.monotonic() - self._begin))
+
     def check(self) -> None:
         """Raise OutOfTime if it is spent."""
         if self.seconds is not None and time.monotonic() - self._begin >= self.seconds:

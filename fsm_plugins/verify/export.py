@@ -214,7 +214,7 @@ def to_tla(lifecycle: Lifecycle = LIFECYCLE, *, plugins: int = 3, module: str = 
     ---- MODULE Registry ----
     """
     _check(lifecycle, plugins)
-    if not re.fullmatch(r"[A-Za-z]\w*", module):
+    if not re.fullmatch(r"[A-Za-z]\w*", module, re.ASCII):
         raise DefinitionError(f"a TLA+ module is named by a letter and letters, digits or underscores, not {module!r}")
     arcs = ", ".join([f'<<"{arc.trigger}", "{arc.source}", "{arc.dest}">>' for arc in lifecycle.arcs])
     walks = [trigger for trigger in _WALKS if trigger in lifecycle.triggers]

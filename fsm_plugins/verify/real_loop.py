@@ -36,28 +36,31 @@ class _ShufflingLoop(asyncio.SelectorEventLoop):
     numbers: random.Random | None = None
 
     def _run_once(self) -> None:
-        if self.numbers is not None:
-            self._shuffle(self.numbers)
+        held = [] if self.numbers is None else self._shuffle(self.numbers)
         super()._run_once()  # type: ignore[misc]
+        vars(self)["_ready"].extend(held)
 
-    def _shuffle(self, numbers: random.Random) -> None:
-        """Shuffle the tasks between two callbacks, and hold some of them back until after the next callback."""
+    def _shuffle(self, numbers: random.Random) -> list[asyncio.Handle]:
+        """Shuffle the tasks between two callbacks; return some that are held back for this turn of the loop."""
         ready: Any = vars(self)["_ready"]
         tasks: list[asyncio.Handle] = []
         order: list[asyncio.Handle] = []
+        held: list[asyncio.Handle] = []
         for handle in ready:
             callback = handle._callback
             task = getattr(callback, "__self__", None)
-            if isinstance(task, asyncio.Task) and getattr(callback, "__name__", "") in STEPS_OF_TASKS:
+            if not (isinstance(task, asyncio.Task) and getattr(callback, "__name__", "") in STEPS_OF_TASKS):
+                numbers.shuffle(tasks)
+                order += [*tasks, handle]
+                tasks.clear()
+            elif len(held) + 1 < len(ready) and numbers.random() < 0.5:  # without any the loop would go to sleep
+                held.append(handle)
+            else:
                 tasks.append(handle)
-                continue
-            numbers.shuffle(tasks)
-            now = numbers.randint(0, len(tasks))
-            order += [*tasks[:now], handle]
-            del tasks[:now]
         numbers.shuffle(tasks)
         ready.clear()
         ready.extend(order + tasks)
+        return held
 
 
 @define(eq=False)

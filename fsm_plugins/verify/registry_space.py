@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from math import perm
 from typing import Final
@@ -133,6 +133,7 @@ class _Explorer:
     until: float
     model: Model
     real: Field
+    progress: Callable[[], None] | None = None
     calls: dict[tuple[str, ...], tuple[Call, ...]] = Factory(dict)
     parents: dict[tuple[Entry, ...], tuple[tuple[Entry, ...], Call, Faults] | None] = field(init=False)
     edges: int = 0
@@ -165,6 +166,8 @@ class _Explorer:
             same_names = False
             if time.monotonic() > self.until:
                 return None, "the time is up"
+            if self.progress is not None:
+                self.progress()
             for call in self.calls_from(entries):
                 plans: list[tuple[Faults, int]] = [({}, 0)]
                 for faults, begin in plans:
@@ -178,8 +181,8 @@ class _Explorer:
                         return self.departure(entries, call, faults, "nothing left behind", str(left)), ""
                     if got != expected:
                         return self.departure(entries, call, faults, *_differences(expected, got)), ""
-                    if len(faults) < self.faults and got.hooks and not _only_stops(call, got.hooks):
-                        plans += self.more(faults, got.hooks, begin)
+                    if len(faults) < self.faults and got.hooks:
+                        plans += self.more(call, faults, got, begin)
                     same_names = call.name not in SET or got.outcome != ("done",)
                     after = got.entries if same_names else self.canonical(got.entries)
                     if after not in self.parents:
@@ -187,9 +190,15 @@ class _Explorer:
                         todo.append(after)
         return None, ""
 
-    def more(self, faults: Faults, hooks: tuple[Hook, ...], begin: int) -> Iterator[tuple[Faults, int]]:
-        """Let one more hook break, in every way; hooks before ``begin`` have had their turn."""
-        for index, hook in islice(enumerate(hooks), begin, None):
+    def more(self, call: Call, faults: Faults, got: Prediction, begin: int) -> Iterator[tuple[Faults, int]]:
+        """Let one more hook break, in every way; hooks before ``begin`` have had their turn.
+
+        What ``running`` does when it could not start is ``stop_all``, whose faults are explored for itself.
+        """
+        stopping = call.name == "running" and got.outcome[0] in ("refused", "failed", "late")
+        for index, hook in islice(enumerate(got.hooks), begin, None):
+            if stopping and hook[1] == STOP:
+                continue
             for fault in FAULTS[:1] if hook[1] == HEALTH else FAULTS:
                 yield {**faults, hook: fault}, index + 1
 
@@ -208,11 +217,6 @@ class _Explorer:
             steps.append(_step(by, broken))
             parent = self.parents[before]
         return Departure(tuple(reversed(steps)), expected, got)
-
-
-def _only_stops(call: Call, hooks: tuple[Hook, ...]) -> bool:
-    """Whether ``running`` was refused its start, so that it is ``stop_all``, whose faults are explored already."""
-    return call.name == "running" and hooks[0][1] == STOP
 
 
 def _name(index: int) -> str:
@@ -234,6 +238,7 @@ def explore_registry(
     *,
     lifecycle: Lifecycle = LIFECYCLE,
     reference: Lifecycle | None = None,
+    progress: Callable[[], None] | None = None,
 ) -> RegistryResult:
     """Make every call in every state of a registry, on the real code, and hold it against the model.
 
@@ -244,6 +249,7 @@ def explore_registry(
         seconds: when to give up, in seconds of real time.
         lifecycle: of the plugins.
         reference: the table that the model follows, if that is another one.
+        progress: called before the calls from each state.
 
     Raises:
         DefinitionError: ``plugins`` or ``faults`` makes no sense.
@@ -260,7 +266,7 @@ def explore_registry(
     begin = time.monotonic()
     until = begin + seconds if seconds is not None else float("inf")
     model = Model(reference or lifecycle)
-    explorer = _Explorer(plugins, faults, symmetric, until, model, Field(lifecycle))
+    explorer = _Explorer(plugins, faults, symmetric, until, model, Field(lifecycle), progress)
     loop = ControlledLoop()
     with quiet(), loop.running():
         task = loop.create_task(explorer.walk())

@@ -33,6 +33,7 @@ def as_text(report: Report) -> str:
         lines += ["", f"{finding.code} {finding.slug} ({finding.plugin})", f"  {finding}"]
         if finding.expected:
             lines.append(f"  expected: {finding.expected}")
+        lines += [f"  {number}. {step}" for number, step in enumerate(finding.schedule, 1)]
         if finding.token:
             lines.append(f"  again: fsm-plugins replay {finding.token}")
     if report.findings:
@@ -134,6 +135,8 @@ def _as_html(report: Report) -> str:
         parts.append(f"<section><h2>{finding.code} {finding.slug}</h2><p><code>{escape(str(finding))}</code></p>")
         if finding.expected:
             parts.append(f"<p>Expected: {escape(finding.expected)}</p>")
+        if finding.schedule:
+            parts.append(f"<ol>{''.join(f'<li>{escape(step)}</li>' for step in finding.schedule)}</ol>")
         parts.append(f"<p>{escape(CHECKS[finding.slug].why)}</p>")
         if finding.steps:
             parts.append(render_sequence(finding.counterexample.sequence_diagram(), "svg"))

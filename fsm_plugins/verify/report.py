@@ -19,11 +19,14 @@ USAGE: Final = 2
 INCONCLUSIVE: Final = 3
 
 
-def _count(least: int) -> Callable[[object, object, int], None]:
+def _count(least: int, most: int | None = None) -> Callable[[object, object, int], None]:
     def check(_instance: object, attribute: object, value: int) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             name = getattr(attribute, "name", "?")
             raise DefinitionError(f"the {name} of a scope is a whole number of at least {least}, not {value!r}")
+        if most is not None and value > most:
+            name = getattr(attribute, "name", "?")
+            raise DefinitionError(f"the {name} of a scope are at most {most}, not {value!r}")
 
     return check
 
@@ -41,8 +44,9 @@ class Scope:
         depth: how many calls a sequence has at most.
         faults: how many things go wrong in one sequence at most.
         plugins: how many plugins a registry holds at most.
-        tasks: how many calls are made at the same time at most.
-        preemptions: how often one of them is interrupted for another at most.
+        tasks: how many calls are made at the same time at most; no more than 4.
+        preemptions: how often a schedule departs from the order of asyncio at most, with so many calls; with each call
+            fewer, once more.
         seconds: how long it may take; None for as long as it needs.
 
     Raises:
@@ -55,7 +59,7 @@ class Scope:
     depth: int = field(default=8, validator=_count(1))
     faults: int = field(default=1, validator=_count(0))
     plugins: int = field(default=3, validator=_count(1))
-    tasks: int = field(default=2, validator=_count(1))
+    tasks: int = field(default=2, validator=_count(1, 4))
     preemptions: int = field(default=2, validator=_count(0))
     seconds: float | None = field(default=None, validator=_seconds)
 
@@ -85,6 +89,7 @@ class Finding:
         target: the plugin as it can be imported, or None.
         settings: as Python text, for a test; None if they have no such text.
         steps: the transitions on the way.
+        schedule: of calls at the same time: which task went on when, in words.
     """
 
     code: str
@@ -100,6 +105,7 @@ class Finding:
     target: str | None = None
     settings: str | None = "{}"
     steps: tuple[Step, ...] = ()
+    schedule: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{' -> '.join(self.trace)}: {self.summary}" if self.trace else self.summary
@@ -151,6 +157,7 @@ class Counterexample:
             module, _, made = target.partition(":")
             first, second = sorted([f"from {module} import {made}", "from fsm_plugins.verify import replay"])
             lines += [first, second]
+        layer = finding.layer or "L0"
         lines += ["", "", f"def test_{name}() -> None:"]
         lines += [f'    """{_plain(finding.expected or "It holds")}."""']
         keywords = f", settings={settings}" if settings not in (None, "{}") else ""
@@ -159,7 +166,7 @@ class Counterexample:
             lines += [f"    # {_plain(str(finding))}", f"    replay([{calls}], {made}{keywords}).assert_holds()"]
         else:
             lines[2:] = [line.replace("import replay", "import verify") for line in lines[2:]]
-            lines += [f'    verify({made}{keywords}, layers=["L0"]).assert_holds()']
+            lines += [f'    verify({made}{keywords}, layers=["{layer}"]).assert_holds()']
         return "\n".join([*lines, ""])
 
     def sequence_diagram(self) -> Sequence:
@@ -182,6 +189,7 @@ class Coverage:
         illegal_cells: a trigger in a state where it is illegal.
         await_points: a kind of fault at an await of a hook, by the state the hook was run in.
         concurrent_cells: calls at the same time in a state.
+        registry_states: states of a registry with plugins of the lifecycle.
     """
 
     states: tuple[int, int] = (0, 0)
@@ -190,13 +198,14 @@ class Coverage:
     illegal_cells: tuple[int, int] = (0, 0)
     await_points: tuple[int, int] = (0, 0)
     concurrent_cells: tuple[int, int] = (0, 0)
+    registry_states: tuple[int, int] = (0, 0)
 
     def __add__(self, other: Coverage) -> Coverage:
         return Coverage(*((a + c, b + d) for (a, b), (c, d) in zip(self.pairs, other.pairs, strict=True)))
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """The six pairs, in their order."""
+        """The seven pairs, in their order."""
         return (
             self.states,
             self.arcs,
@@ -204,10 +213,11 @@ class Coverage:
             self.illegal_cells,
             self.await_points,
             self.concurrent_cells,
+            self.registry_states,
         )
 
     def __str__(self) -> str:
-        names = ("states", "arcs", "arc pairs", "illegal cells", "await points", "concurrent cells")
+        names = ("states", "arcs", "arc pairs", "illegal cells", "await points", "concurrent cells", "registry states")
         return ", ".join(f"{name} {a}/{b}" for name, (a, b) in zip(names, self.pairs, strict=True))
 
 
@@ -248,13 +258,21 @@ class Report:
 
     @property
     def inconclusive(self) -> bool:
-        """Whether nothing was found, but not everything was tried, or something never happened that should have."""
-        return not self.findings and bool(self.incomplete or self.vacuous)
+        """Whether no mistake was found, but not everything was tried, or something never happened that should have.
+
+        A run that cannot be repeated is no mistake, but nothing can be established with it.
+        """
+        return not self.refuted and bool(self.findings or self.incomplete or self.vacuous)
+
+    @property
+    def refuted(self) -> bool:
+        """Whether there is a counterexample."""
+        return any(finding.slug != "uncontrolled" for finding in self.findings)
 
     @property
     def exit_code(self) -> int:
         """0 it holds within the scope, 1 there is a counterexample, 3 it is inconclusive."""
-        return REFUTED if self.findings else INCONCLUSIVE if self.inconclusive else HOLDS
+        return REFUTED if self.refuted else INCONCLUSIVE if self.inconclusive else HOLDS
 
     @property
     def counterexample(self) -> Counterexample | None:
@@ -265,11 +283,12 @@ class Report:
     def verdict(self) -> str:
         """The result in one line, with its scope."""
         layers = ", ".join(self.completed) or "no layer"
-        if self.findings:
+        if self.refuted:
             count = len(self.findings)
             return f"refuted: {count} finding{'s' if count != 1 else ''} ({self.scope})"
         if self.inconclusive:
-            return f"inconclusive: nothing was found, but not everything was tried ({layers} done; {self.scope})"
+            found = "a run cannot be repeated" if self.findings else "nothing was found, but not everything was tried"
+            return f"inconclusive: {found} ({layers} done; {self.scope})"
         return f"holds within the scope: {layers}; {self.scope}"
 
     def assert_holds(self) -> None:

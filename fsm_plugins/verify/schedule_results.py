@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
 from fsm_plugins.verify.overlap import Label
 
-__all__ = ["Kind", "ScheduleFinding", "ScheduleResult", "ScheduleRun"]
+__all__ = ["BEYOND", "Kind", "ScheduleFinding", "ScheduleResult", "ScheduleRun"]
 
 Kind: TypeAlias = Literal["not-linearizable", "race", "deadlock", "invariant", "uncontrolled"]
+
+
+BEYOND: Final = "nothing but tasks, timers and callbacks"
+"""What is expected of a run by a loop that controls nothing else."""
 
 
 @frozen
@@ -26,6 +30,7 @@ class ScheduleFinding:
         expected, got: what would have been right, and what was.
         steps: the run, step by step.
         choices: what `replay` needs: the tasks that were chosen where more than one could go on.
+        setup: the calls that lead to the state.
     """
 
     kind: Kind
@@ -34,6 +39,12 @@ class ScheduleFinding:
     got: str
     steps: tuple[str, ...] = ()
     choices: tuple[int, ...] = ()
+    setup: tuple[str, ...] = ()
+
+    @property
+    def beyond_control(self) -> bool:
+        """Whether it met something real, such as a socket or a thread, and no mistake."""
+        return self.kind == "uncontrolled" and self.expected == BEYOND
 
     def __str__(self) -> str:
         lines = [f"{self.kind} in '{self.cell}': expected {self.expected}, got {self.got}"]

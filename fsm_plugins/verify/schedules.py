@@ -34,7 +34,7 @@ from fsm_plugins.verify.schedule_results import Kind, ScheduleFinding, ScheduleR
 from fsm_plugins.verify.search import Departed, Follow, depth_first, pct
 from fsm_plugins.verify.subjects import AnyCall, Cell, Subject
 
-__all__ = ["Kind", "ScheduleFinding", "ScheduleResult", "ScheduleRun", "explore_schedules", "replay"]
+__all__ = ["Departed", "Kind", "ScheduleFinding", "ScheduleResult", "ScheduleRun", "explore_schedules", "replay"]
 
 GUIDED: Final = 60
 """How many schedules of a cell the footprints may suggest."""
@@ -61,8 +61,10 @@ class _Search:
     bench: Bench
     preemptions: int | None
     until: float
+    progress: Callable[[Cell], None] | None = None
     found: ScheduleFinding | None = None
     found_after: int = 0
+    _told: float = 0.0
 
     def go(self) -> bool:
         """Search the cell; returns whether every schedule was run. ``found`` is the finding, if there is one."""
@@ -105,8 +107,12 @@ class _Search:
         return self.found is None
 
     def once(self, choose: Choose) -> bool:
-        if time.monotonic() > self.until:
+        now = time.monotonic()
+        if now > self.until:
             raise _OutOfTime
+        if self.progress is not None and now - self._told > 1.0:
+            self._told = now
+            self.progress(self.bench.cell)
         follow = _Keeping(choose)
         session, finding = self.bench.run(follow)
         self.bench.longest = max(self.bench.longest, len(follow.taken))
@@ -227,6 +233,7 @@ def explore_schedules(
     states: Sequence[str] | None = None,
     observe: Callable[[Any], object] | None = None,
     crashes: bool = True,
+    progress: Callable[[Cell], None] | None = None,
 ) -> ScheduleResult:
     """Run every schedule of a few calls at a time, from every state, and judge each.
 
@@ -244,6 +251,7 @@ def explore_schedules(
             names with a ``+``.
         observe: what has to be as in some order of the calls one after the other, for calls that are functions.
         crashes: whether the plugin's own workers may crash; then a plugin that fails by itself is no finding.
+        progress: called as a cell is begun, and about once a second while it is explored.
 
     Raises:
         DefinitionError: there is nothing to call, or no such call, or a number makes no sense.
@@ -278,7 +286,7 @@ def explore_schedules(
         cells = _cells(subject, tasks)
         for cell in cells:
             bench = Bench(subject, cell, loop, watcher, invariant)
-            search = _Search(bench, preemptions, until)
+            search = _Search(bench, preemptions, until, progress)
             try:
                 complete = search.go()
             except _OutOfTime:

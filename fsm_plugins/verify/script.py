@@ -128,14 +128,21 @@ class Token:
         target: the plugin as ``module:Class``, or ``app.toml#name``; None if it has no name that can be imported.
         settings: those that JSON can hold; None if there are others, which have to be given again.
         calls: the script, as words.
+        cell: instead, calls that are made at the same time, as `fsm_plugins.verify.schedules` names them.
+        choices: in which order they go on.
     """
 
     target: str | None
     settings: Mapping[str, object] | None
     calls: tuple[str, ...]
+    cell: str = ""
+    choices: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        value = {"t": self.target, "s": None if self.settings is None else dict(self.settings), "c": list(self.calls)}
+        settings = None if self.settings is None else dict(self.settings)
+        value: dict[str, object] = {"t": self.target, "s": settings, "c": list(self.calls)}
+        if self.cell:
+            value |= {"o": self.cell, "n": list(self.choices)}
         packed = zlib.compress(json.dumps(value, sort_keys=True, separators=(",", ":")).encode(), 9)
         return _PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
@@ -179,7 +186,10 @@ class Token:
             if not (isinstance(target, str | None) and isinstance(settings, dict | None) and isinstance(calls, list)):
                 raise TypeError
             calls_of(calls)
-            return cls(target, settings, tuple(calls))
+            cell, choices = value.get("o", ""), value.get("n", [])
+            if not (isinstance(cell, str) and isinstance(choices, list) and all(type(n) is int for n in choices)):
+                raise TypeError
+            return cls(target, settings, tuple(calls), cell, tuple(choices))
         except BadToken:
             raise
         except (binascii.Error, zlib.error, ValueError, KeyError, TypeError) as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from attrs import Factory, define, evolve, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from fsm_plugins.app import read_blueprint
 from fsm_plugins.channels import Receiver, Sender
@@ -22,6 +22,7 @@ from fsm_plugins.orchestrator import Orchestrator, PluginSpec
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.ports import Port, ports_of
 from fsm_plugins.registry import PluginRegistry
+from fsm_plugins.specs import Plan
 from fsm_plugins.verify.samples import NoSample, sample
 
 __all__ = ["CannotVerify", "Rig", "Subject", "Target", "subjects_of"]
@@ -56,6 +57,7 @@ class Subject:
     target: str | None
     messages: Mapping[str, Sequence[object]] = Factory(dict)
     capacities: Mapping[str, int] = Factory(dict)
+    _planned: list[Plan] = field(factory=list, init=False, eq=False, repr=False)  # once, for thousands of runs
 
     @property
     def factory(self) -> Callable[..., Plugin]:
@@ -80,7 +82,9 @@ class Subject:
         ]
         channels = {port.name: self.capacities.get(port.name, _CAPACITY) for port in self.ports}
         spec = evolve(self.spec, inputs={}, outputs={}, enabled=True)  # each port to the channel of its own name
-        orchestrator = Orchestrator([spec, *stubs], channels, clock=clock)
+        planned = self._planned[0] if self._planned else None
+        orchestrator = Orchestrator([spec, *stubs], channels, clock=clock, planned=planned)
+        self._planned[:] = [orchestrator.plan]
         registry = orchestrator.build()
         rig = Rig(registry, registry[spec.name], orchestrator)
         for port in self.ports:

@@ -22,10 +22,11 @@ from fsm_plugins.verify.running import Invariant, Outcome, Trouble, run_script, 
 from fsm_plugins.verify.script import Script, Token, calls_of
 from fsm_plugins.verify.static import look_at, of_definition
 from fsm_plugins.verify.subject import CannotVerify, Subject, Target, subjects_of
+from fsm_plugins.verify.whole import Part, again, as_python, calls_at_once, held_settings, registry_of
 
 __all__ = ["ALL_LAYERS", "replay", "verify"]
 
-ALL_LAYERS: Final = ("L0", "L1", "L2")
+ALL_LAYERS: Final = ("L0", "L1", "L2", "L3", "L4")
 
 Progress = Callable[[str, Script], None]
 
@@ -53,7 +54,8 @@ def verify(
             plugins are verified one by one, as they are wired.
         settings: keywords for the class or the function.
         scope: how far to go; ``Scope()`` unless given.
-        layers: ``L0`` static, ``L1`` sequences of calls, ``L2`` faults at every await.
+        layers: ``L0`` static, ``L1`` sequences of calls, ``L2`` faults at every await, ``L3`` a registry of plugins
+            with its lifecycle, ``L4`` calls at the same time.
         invariant: a function of the plugin that is asked after each call. It returns False or raises if it is broken.
         messages: input port -> messages to feed it with. Without, they are made up from the type of the port.
         ignore: code or slug of a check -> why it may be broken. A class can have these as ``verify_ignore``.
@@ -68,7 +70,7 @@ def verify(
     >>> class Clock(Plugin):
     ...     info = PluginInfo("clock", "1.0.0")
     >>> print(verify(Clock, scope=Scope(depth=4)).verdict)
-    holds within the scope: L0, L1, L2; depth 4, faults 1, plugins 3, tasks 2, preemptions 2
+    holds within the scope: L0, L1, L2, L3, L4; depth 4, faults 1, plugins 3, tasks 2, preemptions 2
     """
     scope = scope or Scope()
     wanted = _checked_layers(layers)
@@ -138,6 +140,11 @@ def replay(
     (subject, *others) = subjects_of(target, settings, messages)
     if others:
         raise CannotVerify(f"{target} has several plugins; name one of them: {target}#{subject.name}")
+    if token is not None and token.cell:
+        with _quiet():
+            found = again(subject, token, invariant)
+        completed = (f"replay of {token.cell}",)
+        return Report(Scope(), (subject.name,), found, completed=completed, runs=1, seconds=time.monotonic() - begin)
     with _quiet():
         outcome = run_script(subject, script, invariant=invariant, again=_has_fault(script))
         if outcome.met and outcome.troubles:
@@ -160,6 +167,7 @@ def _has_fault(script: Script) -> bool:
 # One plugin.
 
 
+_UNDER_WAY: Final = "interrupted"
 _POISONED: Final = "what one plugin leaves behind makes the next one fail"
 
 
@@ -168,6 +176,7 @@ def _verify_one(exploration: Exploration, layers: Sequence[str]) -> Report:
     completed: list[str] = []
     incomplete: dict[str, str] = {}
     static: list[Trouble] = []
+    parts: list[Part] = []
     try:
         refused = _learn(exploration)
         if refused is not None:
@@ -175,7 +184,7 @@ def _verify_one(exploration: Exploration, layers: Sequence[str]) -> Report:
         if "L0" in layers:
             static = look_at(subject, exploration.lifecycle)
             completed.append("L0")
-        if {"L1", "L2"} & set(layers):
+        if {"L1", "L2", "L4"} & set(layers):
             exploration.settle()
         for layer, go in (("L1", exploration.sequences), ("L2", exploration.faults)):
             if layer not in layers:
@@ -184,12 +193,25 @@ def _verify_one(exploration: Exploration, layers: Sequence[str]) -> Report:
             if exploration.poisoned:
                 incomplete[layer] = _POISONED
                 continue
-            incomplete[layer] = "interrupted"
+            incomplete[layer] = _UNDER_WAY
             go()
             del incomplete[layer]
             completed.append(layer)
+        for layer, find in (("L3", _registry), ("L4", _schedules)):
+            if layer not in layers:
+                continue
+            incomplete[layer] = _UNDER_WAY
+            exploration.budget.check()
+            part = find(exploration)
+            parts.append(part)
+            del incomplete[layer]
+            if part.incomplete or (part.left and not completed):
+                incomplete[layer] = part.incomplete or part.left
+            elif not part.left:
+                completed.append(layer)
     except OutOfTime as reason:
-        incomplete = {layer: str(reason) for layer in layers if layer not in completed}
+        late = {layer: str(reason) for layer in layers if layer not in completed}
+        incomplete = {**late, **{layer: why for layer, why in incomplete.items() if why != _UNDER_WAY}}
     except KeyboardInterrupt:
         incomplete = {layer: "interrupted" for layer in layers if layer not in completed}
     except CannotVerify as error:
@@ -197,7 +219,50 @@ def _verify_one(exploration: Exploration, layers: Sequence[str]) -> Report:
             raise
         exploration.not_again(str(error))
         incomplete = {layer: _POISONED for layer in layers if layer not in completed}
-    return _report(exploration, static, tuple(completed), incomplete)
+    return _with_parts(_report(exploration, static, tuple(completed), incomplete), parts)
+
+
+_NOT_TWICE: Final = {
+    "blocking-call": "it blocks the event loop, so that schedules would take too long",
+    "ends-process": "it ends the process it runs in",
+}
+
+
+def _registry(exploration: Exploration) -> Part:
+    assert exploration.lifecycle is not None
+    told = exploration.progress or _nobody
+    return registry_of(exploration.subject, exploration.lifecycle, exploration.scope, exploration.budget.left, told)
+
+
+def _schedules(exploration: Exploration) -> Part:
+    if exploration.poisoned:
+        return Part(incomplete=_POISONED)
+    for slug, why in _NOT_TWICE.items():
+        if any(found == slug for found, _ in exploration.troubles):
+            return Part(incomplete=why)
+    if exploration.met:
+        return Part(left=f"{', '.join(sorted(exploration.met))} cannot be controlled")
+    told = exploration.progress or _nobody
+    left = exploration.budget.left
+    return calls_at_once(exploration.subject, exploration.scope, left, exploration.invariant, told)
+
+
+def _nobody(_script: Script) -> None:
+    """Hear of it."""
+
+
+def _with_parts(report: Report, parts: Sequence[Part]) -> Report:
+    """Add what the registry and the schedules came to."""
+    coverage, findings, notes, runs = report.coverage, list(report.findings), list(report.notes), report.runs
+    for part in parts:
+        coverage += part.coverage
+        findings += part.findings
+        runs += part.runs
+        if part.left:
+            notes.append(f"{report.plugins[0]}: no schedules were explored (L4): {part.left}")
+        if part.note:
+            notes.append(part.note)
+    return evolve(report, coverage=coverage, findings=tuple(findings), notes=tuple(notes), runs=runs)
 
 
 def _learn(exploration: Exploration) -> Finding | None:
@@ -252,9 +317,7 @@ def _report(
 def _finding(subject: Subject, trouble: Trouble, outcome: Outcome | None, layer: str) -> Finding:
     made = () if outcome is None else outcome.done[: trouble.at]
     calls = tuple(done.call for done in made)
-    settings = dict(subject.spec.settings)
-    in_file = subject.target is not None and "#" in subject.target
-    token = str(Token.make(subject.target, {} if in_file else settings, calls)) if outcome is not None else ""
+    token = str(Token.make(subject.target, held_settings(subject), calls)) if outcome is not None else ""
     return Finding(
         CHECKS[trouble.slug].code,
         trouble.slug,
@@ -267,15 +330,9 @@ def _finding(subject: Subject, trouble: Trouble, outcome: Outcome | None, layer:
         layer,
         token,
         subject.target,
-        "{}" if in_file else _as_python(settings),
+        as_python(subject),
         () if outcome is None else tuple(step for step in outcome.steps if step.dest is not None),
     )
-
-
-def _as_python(settings: Mapping[str, object]) -> str | None:
-    """Return settings as they are written in a program; None if that is not possible for all of them."""
-    plain = (str, bytes, int, float, bool, type(None), list, tuple, dict, set)
-    return repr(dict(settings)) if all(isinstance(value, plain) for value in settings.values()) else None
 
 
 # Together.

@@ -89,8 +89,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "credit off by one",
         _FILE,
-        "repeat(None, min(room, sys.maxsize)) if room",
-        "repeat(None, min(room + 1, sys.maxsize)) if room",
+        "            self.credit = repeat(None, room)\n",
+        "            self.credit = repeat(None, room + 1)\n",
     ),
     (
         "promised slots count as free: try_send overtakes those who wait",
@@ -113,7 +113,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a permit sends twice",
         _FILE,
-        "        self._channel.queue.append(item)\n        self.release()",
+        "        self._channel.queue.append(item)\n        self._channel.sent += 1\n        self.release()",
         (
             "        channel = self._channel\n"
             "        channel.queue.append(item)\n"

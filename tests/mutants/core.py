@@ -313,7 +313,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "an event has no duration",
         _GUARD,
-        "                self._since = self._now()\n",
+        "                self._since = hub.now()\n",
         "                pass\n",
     ),
     # Workers and rest.

@@ -38,7 +38,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "type(value) is int and value >= 0",
         "isinstance(value, int) and value >= 0",
     ),
-    ("nan is a number", _POLICY, " and not math.isnan(value)", ""),
+    ("true is a number", _POLICY, " and not isinstance(value, bool)", ""),
     ("an endless period is accepted", _POLICY, "0 < value < math.inf", "0 < value"),
     ("a shrinking delay is accepted", _POLICY, "1 <= value < math.inf", "0 < value < math.inf"),
     (

@@ -562,6 +562,7 @@ class Judge:
                         self.coming_back.discard(name)
                         self.wants_back(name, at)
                 case Birth(name=name):
+                    self.after_run[name] = False
                     if name in started:
                         assert not self.stopping, "S3: it starts plugins while it stops"
                         assert self.exhausted is None, "S6: it starts plugins though it gave up"

@@ -182,7 +182,6 @@ def test_every_schedule_of_three_calls_of_a_plugin_with_a_worker() -> None:
     assert result.completed == result.cells
 
 
-@pytest.mark.xfail(strict=True, reason="a cancelled stop keeps its first cause while it ends the workers")
 def test_a_plugin_can_be_failed_while_a_cancelled_stop_ends_its_workers() -> None:
     """`fail` awaits the end of the call under way; that it had been cancelled before makes no difference.
 

@@ -441,6 +441,31 @@ def test_a_real_loop_finds_what_is_easy_to_find() -> None:
     assert result.finding.kind == "not-linearizable"
 
 
+def test_a_real_loop_finds_what_the_ordinary_order_does_not_show() -> None:
+    """One that has to be held back for a few turns; the same seed finds it in the same run."""
+
+    class Order:
+        def __init__(self) -> None:
+            self.seen: tuple[str, ...] = ()
+
+        async def soon(self) -> None:
+            await asyncio.sleep(0)
+            self.seen += ("soon",)
+
+        async def later(self) -> None:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            self.seen += ("later",)
+
+    def invariant(order: Order) -> bool:
+        return set(order.seen) < {"soon", "later"} or order.seen == ("soon", "later")
+
+    results = [sample_schedules(Order, ["soon", "later"], runs=50, invariant=invariant, seed=3) for _ in range(2)]
+    assert results[0].finding is not None
+    assert results[0].finding.kind == "invariant"
+    assert results[0].schedules == results[1].schedules
+
+
 def test_randomness_is_noticed() -> None:
     """The same choices do not make the same run."""
     numbers = random.Random(3)

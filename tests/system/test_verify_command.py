@@ -82,8 +82,8 @@ def command(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["zoo_of_commands:Clean"], 0, "holds within the scope: L0, L1, L2; depth 8"),
-        (["app.toml", "--depth", "3"], 0, "holds within the scope: L0, L1, L2; depth 3"),
+        (["zoo_of_commands:Clean"], 0, "holds within the scope: L0, L1, L2, L3, L4; depth 8"),
+        (["app.toml", "--depth", "3"], 0, "holds within the scope: L0, L1, L2, L3, L4; depth 3"),
         (["zoo_of_commands:Leaky"], 2, "settings.seconds: missing"),
         (["zoo_of_commands:Leaky", "--set", "seconds=x"], 2, "expected an integer, got 'x'"),
         (["zoo_of_commands:Leaky", "--set", "seconds=60"], 1, "init -> start -> stop: 1 task of sleep leaked"),

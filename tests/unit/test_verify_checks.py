@@ -26,13 +26,17 @@ import fsm_plugins
 from fsm_plugins import Plugin
 from fsm_plugins.diagrams import read_trace
 from fsm_plugins.verify import CHECKS, Scope, conform, find_check, verify
+from fsm_plugins.verify.schedules import explore_schedules
 
 ROOT = pathlib.Path(__file__).parents[2]
 _MODULES = (asyncio, contextlib, os, pathlib, random, signal, socket, sys, tempfile, threading, time)
 _numbers = itertools.count()
 
-# What the other layers find is tried with those layers.
 RUN = [slug for slug, check in CHECKS.items() if check.layer in ("L0", "L1", "L2")]
+LAYERS = ("L0", "L1", "L2")
+# What the other layers find is tried with those layers: what `verify` calls itself, and methods of one's own.
+WHOLE = ("registry-departs", "uncontrolled")
+OWN = {"not-linearizable": ["add"], "race": ["connect"]}
 
 
 @contextlib.contextmanager
@@ -61,7 +65,7 @@ def invariant_of(cls: type[Plugin]) -> Any:
 def test_the_bad_example_of_a_check_breaks_it(slug: str) -> None:
     """The finding has the code, a trace where there is one, and a place to look at."""
     with example(CHECKS[slug].bad) as cls:
-        report = verify(cls, invariant=invariant_of(cls), scope=Scope(depth=6))
+        report = verify(cls, invariant=invariant_of(cls), scope=Scope(depth=6), layers=LAYERS)
     found = [finding for finding in report.findings if finding.slug == slug]
     assert found, report
     assert report.exit_code == 1 and not report.holds
@@ -73,7 +77,57 @@ def test_the_bad_example_of_a_check_breaks_it(slug: str) -> None:
 def test_the_good_example_of_a_check_holds(slug: str) -> None:
     """Nothing at all is found in it."""
     with example(CHECKS[slug].good) as cls:
-        verify(cls, invariant=invariant_of(cls), scope=Scope(depth=6)).assert_holds()
+        verify(cls, invariant=invariant_of(cls), scope=Scope(depth=6), layers=LAYERS).assert_holds()
+
+
+@pytest.mark.parametrize("slug", WHOLE)
+def test_the_examples_of_registries_and_runs_are_told_apart(slug: str) -> None:
+    """The bad one is found by its layer, the good one holds."""
+    check = CHECKS[slug]
+    with example(check.bad) as cls:
+        report = verify(cls, layers=[check.layer])
+    assert [(finding.slug, finding.code, finding.layer) for finding in report.findings] == [
+        (slug, check.code, check.layer)
+    ]
+    assert report.exit_code == (3 if slug == "uncontrolled" else 1)
+    with example(check.good) as cls:
+        verify(cls, layers=[check.layer]).assert_holds()
+
+
+@pytest.mark.parametrize("slug", OWN)
+def test_the_examples_of_overlapping_calls_are_told_apart(slug: str) -> None:
+    """Two calls of the bad one come to what no order explains, two of the good one do not."""
+    calls = OWN[slug]
+
+    def seen(plugin: Any) -> object:
+        return getattr(plugin, "count", None), getattr(plugin, "made", None)
+
+    for source, holds in ((CHECKS[slug].bad, False), (CHECKS[slug].good, True)):
+        with example(source) as cls:
+            functions = [getattr(cls, name) for name in calls]
+            result = explore_schedules(cls, functions, tasks=2, states=["created"], observe=seen)
+        assert result.holds == holds, result
+
+
+def test_the_examples_of_deadlocks_are_told_apart() -> None:
+    """Two transfers in opposite directions wait for each other, unless both lock in the same order."""
+    for source, holds in ((CHECKS["deadlock"].bad, False), (CHECKS["deadlock"].good, True)):
+        with example(source) as cls:
+
+            def make(cls: Any = cls) -> Any:
+                plugin = cls()
+                object.__setattr__(plugin, "locks", (asyncio.Lock(), asyncio.Lock()))
+                return plugin
+
+            async def there(plugin: Any) -> None:
+                await plugin.transfer(*plugin.locks)
+
+            async def back(plugin: Any) -> None:
+                await plugin.transfer(*reversed(plugin.locks))
+
+            result = explore_schedules(make, [there, back], tasks=None, states=["created"])
+        assert result.holds == holds, result
+        assert holds or (result.finding is not None and result.finding.kind == "deadlock")
 
 
 def test_the_examples_of_traces_are_told_apart() -> None:

@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from fsm_plugins import LIFECYCLE, RESTARTABLE, DefinitionError, Lifecycle
+from fsm_plugins.cli import main
 from fsm_plugins.verify.export import to_promela, to_tla
 from fsm_plugins.verify.registry_space import expected_states
 
@@ -116,3 +118,35 @@ def test_states_that_would_have_one_name_are_refused() -> None:
     ]
     with pytest.raises(DefinitionError, match="'too hot'"):
         to_promela(LIFECYCLE.extend([*arcs, *rest]))
+
+
+def export(*words: str) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(main, ["export", *words])
+
+
+def test_the_command_writes_what_the_functions_return(tmp_path: Path) -> None:
+    """To stdout or a file; a TLA+ module has the name of its file."""
+    assert export("--promela", "--plugins", "2").stdout == to_promela(plugins=2)
+    assert export("fsm_plugins:RESTARTABLE", "--promela").stdout == to_promela(RESTARTABLE)
+    assert export("--tla").stdout == to_tla()
+    assert export("--tla", "--out", str(tmp_path / "Plugins.tla")).exit_code == 0
+    assert (tmp_path / "Plugins.tla").read_text(encoding="utf-8") == to_tla(module="Plugins")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "--promela or --tla"),
+        (("nowhere:X", "--tla"), "there is no module 'nowhere'"),
+        (("fsm_plugins:channel", "--tla"), "is a function; name the plugin class"),
+        (("--tla", "--out", "a-b.tla"), "not 'a-b'"),
+        (("--promela", "--out", "/nowhere/x.pml"), "/nowhere/x.pml cannot be written"),
+        (("--promela", "--plugins", "0"), "0 is not in the range"),
+    ],
+)
+def test_what_cannot_be_written_is_wrong_usage(words: tuple[str, ...], told: str) -> None:
+    """Exit status 2, one clear line, and no traceback."""
+    ran = export(*words)
+    assert ran.exit_code == 2
+    assert told in ran.stderr

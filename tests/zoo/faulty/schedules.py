@@ -227,7 +227,7 @@ FAULTY = [
     ),
     Specimen(
         HealthReplaces,
-        slug=("not-linearizable", "hook-raises"),
+        slug=("race", "not-linearizable", "hook-raises"),
         layer="L4",
         shortest="init -> start -> health_check || reload",
         why="a health check that a reload interrupts leaves no rules, which neither order of the two calls does",
