@@ -61,7 +61,6 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "await self.alerts.send(alert)",
         "pass",
     ),
-    ("the desk never says that it has ended", _PLUGINS + "demo/desk.py", "        self.alerts.close()\n", ""),
     (
         "the audit of the demonstration before is kept",
         _PLUGINS + "demo/prepare.py",

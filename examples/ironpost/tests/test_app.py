@@ -73,6 +73,7 @@ def _quiet() -> Iterator[None]:
 
 def run_the_samples(directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Application, list[dict[str, Any]]]:
     """Run the configuration of the demonstration on the samples; return the application and the actions."""
+    (directory / "audit.jsonl").write_text("of another run\n", encoding="utf-8")
     config = prepare(directory)
     (directory / "policies.toml").write_text(POLICY, encoding="utf-8")
     tap = f'[channels.tapped]\ncapacity = 16\n[plugins.tap]\nuse = "{Tap.__module__}:Tap"\n'
@@ -193,6 +194,7 @@ def test_the_demonstration_runs_to_its_end(tmp_path: Path, capsys: pytest.Captur
     out, err = capsys.readouterr()
     assert err == ""
     assert "\nlog-pipeline: running, healthy\n" in out
+    assert "\nlog-pipeline: stopped, -\n" in out
     assert "dry run: pause gate (pause what is broken into)" in out
     assert "\n  container-guard: stopped in " in out
     files = out.partition("\nFiles:\n")[2].split()
