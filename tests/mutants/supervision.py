@@ -443,12 +443,6 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "return not self._stopped_by_others(child)",
     ),
     (
-        "a failure that comes during an attempt does not take it along",
-        _RECOVERY,
-        "            ours = ours and child.scheduled == scheduled\n",
-        "",
-    ),
-    (
         "those being stopped by others come back with their siblings",
         _SUPERVISOR,
         "return child.wanted and not self._stopped_by_others(child)",
