@@ -57,7 +57,7 @@ test-render: .venv/dev ## let the real parsers read the diagrams: Mermaid's (nee
 test-system: .venv/dev ## test against a real container engine and a real interface (needs root; installs with apt)
 	sh examples/ironpost/system-packages.sh
 	$(BIN)/pip install --quiet --editable examples/ironpost
-	$(BIN)/python -m pytest examples/ironpost/tests/test_guard_podman.py examples/ironpost/tests/test_network_sources.py
+	SYSTEM_TESTS=1 $(BIN)/python -m pytest examples/ironpost/tests/test_guard_podman.py examples/ironpost/tests/test_network_sources.py
 
 diagrams: .venv/dev ## write the pictures of the documentation anew
 	$(BIN)/python docs/state-diagrams/make.py
