@@ -140,6 +140,7 @@ class Recoveries:
             await self._stop_pending(recovery)
             if not recovery.changed.is_set() and recovery.pending:
                 await self._until_due(recovery)
+            if not recovery.changed.is_set():
                 await self._stop_pending(recovery)  # what somebody else has started meanwhile
             if not recovery.changed.is_set():
                 await self._start_pending(recovery)

@@ -386,6 +386,43 @@ def test_groups_that_meet_become_one_recovery() -> None:
     assert [(at, event.plugin) for at, event in stage.of(RESTARTED)] == [(13, "a"), (13, "b"), (13, "c")]
 
 
+def three_groups(**acts: Act) -> Stage:
+    """``a``, ``b`` and ``c`` on their own, until ``c`` fails, which takes all of them along; they wait 10, 100, 1 s."""
+    delays = {"a": 10, "b": 100, "c": 1}
+    groups = {"g": Group(Strategy.ONE_FOR_ONE, 9), "h": Group(Strategy.ONE_FOR_ONE, 9)}
+    members = {"a": "g", "b": "h", "c": None}
+    return Stage(
+        puppet("a", work=crash_after(1)),
+        puppet("b", work=crash_after(2), **acts),
+        puppet("c", work=crash_after(150)),
+        policy=Policy(Strategy.ONE_FOR_ALL, groups=groups),
+        children={
+            name: Child(None, Backoff(initial=delay, cap=delay, jitter=0), members[name])
+            for name, delay in delays.items()
+        },
+    )
+
+
+def test_the_later_of_two_delays_counts() -> None:
+    """Also where the one that is met first would have been earlier."""
+    stage = three_groups()
+    stage.supervisor._children["a"].backoff = Backoff(initial=200, cap=200, jitter=0)
+    stage.supervisor._children["b"].backoff = Backoff(initial=300, cap=300, jitter=0)
+    run(lambda: stage.run(400))
+    assert [(at, event.plugin) for at, event in stage.of(RESTARTED)] == [(302, "a"), (302, "b"), (302, "c")]
+
+
+def test_an_attempt_that_is_taken_over_comes_to_its_end() -> None:
+    """It is not interrupted by the one that takes it over, nor counted as a failure."""
+    stage = three_groups(init=lambda plugin: asyncio.sleep(100 * plugin.life))
+    stage.supervisor._children["a"].backoff = Backoff(initial=200, cap=200, jitter=0)
+    run(lambda: stage.run(400))
+    assert [(at, event.plugin) for at, event in stage.of(RESTARTED)] == [(202, "b"), (202, "a"), (202, "c")]
+    assert stage["b"].life == 1
+    assert Action.REQUESTED not in stage.actions()
+    assert len(stage.of(FAILED)) == 3
+
+
 def test_a_group_at_its_limit_fails_as_a_whole() -> None:
     """In the group around it, whose strategy and limit apply; its own count begins anew."""
     stage = Stage(
