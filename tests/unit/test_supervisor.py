@@ -386,14 +386,14 @@ def test_groups_that_meet_become_one_recovery() -> None:
     assert [(at, event.plugin) for at, event in stage.of(RESTARTED)] == [(13, "a"), (13, "b"), (13, "c")]
 
 
-def three_groups(**acts: Act) -> Stage:
+def three_groups(init: Act | None = None) -> Stage:
     """``a``, ``b`` and ``c`` on their own, until ``c`` fails, which takes all of them along; they wait 10, 100, 1 s."""
     delays = {"a": 10, "b": 100, "c": 1}
     groups = {"g": Group(Strategy.ONE_FOR_ONE, 9), "h": Group(Strategy.ONE_FOR_ONE, 9)}
     members = {"a": "g", "b": "h", "c": None}
     return Stage(
         puppet("a", work=crash_after(1)),
-        puppet("b", work=crash_after(2), **acts),
+        puppet("b", work=crash_after(2), init=init) if init else puppet("b", work=crash_after(2)),
         puppet("c", work=crash_after(150)),
         policy=Policy(Strategy.ONE_FOR_ALL, groups=groups),
         children={
