@@ -23,7 +23,7 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Self
 
 from fsm_plugins.errors import (
@@ -366,8 +366,6 @@ class Supervisor(Plugin):
         plugin, now = self.registry[event.plugin], asyncio.get_running_loop().time()
         if event.dest in plugin.lifecycle.failures:
             child.uptime.end(now)
-            with suppress(PluginError):  # whose channels have come to their end
-                self.orchestrator.hold(child.name)
             if leads_to_rest(plugin, event) and not child.busy:
                 self._left_alone(child)  # it was to be stopped, though that went wrong
             elif self._stopping and isinstance(event.cause, Abandoned):

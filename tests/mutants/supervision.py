@@ -305,12 +305,6 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "",
     ),
     (
-        "a failure ends the channels",
-        _SUPERVISOR,
-        "                self.orchestrator.hold(child.name)\n",
-        "                pass\n",
-    ),
-    (
         "a stop that goes wrong is a failure",
         _SUPERVISOR,
         "if leads_to_rest(plugin, event) and not child.busy:",

@@ -423,6 +423,19 @@ def test_an_attempt_that_is_taken_over_comes_to_its_end() -> None:
     assert len(stage.of(FAILED)) == 3
 
 
+def test_a_failed_attempt_does_not_hold_the_others_up() -> None:
+    """Those that come after it in a recovery are started, though it waits for another try."""
+    stage = Stage(
+        puppet("a", work=crash_after(1)),
+        puppet("b", start=fails(1)),
+        puppet("c"),
+        policy=Policy(Strategy.ONE_FOR_ALL, groups={"g": Group()}, backoff=Backoff(initial=1, jitter=0)),
+        children={"b": Child(None, Backoff(initial=100, cap=100, jitter=0), "g")},
+    )
+    run(lambda: stage.run(300))
+    assert [(at, event.plugin) for at, event in stage.of(RESTARTED)] == [(2, "a"), (2, "c"), (102, "b")]
+
+
 def test_a_group_at_its_limit_fails_as_a_whole() -> None:
     """In the group around it, whose strategy and limit apply; its own count begins anew."""
     stage = Stage(
@@ -568,6 +581,20 @@ def test_wait_raises_what_it_ended_of() -> None:
     run(main)
 
 
+def test_wait_raises_to_whoever_else_waits() -> None:
+    """Not only in the block, which is cancelled."""
+    stage = Stage(puppet("a", work=crash_after(1)), policy=Policy(intensity=0))
+
+    async def main() -> None:
+        runs = asyncio.create_task(stage.run(1000))
+        with pytest.raises(RestartsExhausted):
+            await stage.supervisor.wait()
+        with pytest.raises(RestartsExhausted):
+            await runs
+
+    run(main)
+
+
 def test_wait_returns_when_it_was_stopped() -> None:
     """On request is not an error."""
     stage = Stage(puppet("a"))
@@ -635,6 +662,31 @@ def test_to_stop_interrupts_a_back_off_and_an_attempt_at_once() -> None:
 
     run(main)
     assert stage.lives[-1].life == 1 and len(stage.lives) == 3
+
+
+def test_an_attempt_that_ignores_its_cancellation_does_not_outlive_the_supervisor() -> None:
+    """It has its grace period, and the plugins are stopped after it."""
+
+    async def init(plugin: Puppet) -> None:
+        while plugin.life:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1000)
+
+    stage = Stage(
+        puppet("a", work=crash_after(1), init=init),
+        puppet("b"),
+        policy=Policy(Strategy.ONE_FOR_ALL, backoff=AT_ONCE),
+    )
+
+    async def main() -> None:
+        async with stage.running(10):
+            assert (stage["a"].state, stage["b"].state) == ("created", "stopped")
+        assert now() == 11
+        assert len(asyncio.all_tasks()) == 1
+
+    run(main)
+    assert [entry for entry in stage.log if entry[0] >= 10] == [(11, "stop a")]
+    assert stage.actions() == [FAILED, BACKOFF]
 
 
 def test_a_plugin_that_crashes_while_the_others_start_waits_for_them() -> None:
@@ -710,6 +762,22 @@ def test_a_stop_that_begins_before_its_turn_in_a_recovery_counts_as_a_request() 
             assert (stage["a"].state, stage["b"].state) == ("running", "stopped")
 
     run(main)
+
+
+def test_a_stop_of_its_own_that_goes_wrong_is_a_request_all_the_same() -> None:
+    """The one who stopped it is told, and it is not restarted."""
+    stage = Stage(puppet("a", stop=fails(0)))
+
+    async def main() -> None:
+        async with stage.running(1):
+            with pytest.raises(HookFailed):
+                await stage["a"].stop()
+            await asyncio.sleep(100)
+            assert stage["a"].life == 0
+
+    with pytest.raises(StopFailed):
+        run(main)
+    assert stage.actions() == [Action.REQUESTED]
 
 
 def test_restart_replaces_a_running_plugin_and_resets_the_counts() -> None:
@@ -957,6 +1025,20 @@ def test_unhealthy_often_enough_in_a_row_is_a_failure() -> None:
     assert reasons(stage, FAILED) == ["Unhealthy: plugin 'a' was unhealthy 3 times in a row: dry"]
     told = [action for action in stage.actions() if action in ("healthy", "degraded", "unhealthy")]
     assert told == ["unhealthy", "healthy", "unhealthy", "degraded", "unhealthy", "healthy"]
+
+
+def test_the_bad_answers_of_one_instance_do_not_count_against_the_next() -> None:
+    """Whoever restarted it."""
+    unwell, fine = HealthStatus.unhealthy("dry"), HealthStatus.healthy()
+    stage = Stage(puppet("a", health=say(unwell, unwell, fine)), policy=Policy(health=Health(1, 2)))
+
+    async def main() -> None:
+        async with stage.running(1.5) as supervisor:
+            await supervisor.restart("a")
+            await asyncio.sleep(10)
+
+    run(main)
+    assert FAILED not in stage.actions()
 
 
 def test_degraded_is_reported_and_not_restarted() -> None:
