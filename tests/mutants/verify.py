@@ -12,16 +12,16 @@ TESTS = [
     "tests/unit/test_verify_zoo.py",
 ]
 
-_RUNNING = "fsm_plugins/verify/running.py"
-_RUN_STATE = "fsm_plugins/verify/run_state.py"
-_JUDGING = "fsm_plugins/verify/judging.py"
-_AFTERMATH = "fsm_plugins/verify/aftermath.py"
-_EXPLORING = "fsm_plugins/verify/exploring.py"
-_OBSERVING = "fsm_plugins/verify/observing.py"
-_CLOCK = "fsm_plugins/verify/clock.py"
-_LEAKS = "fsm_plugins/verify/leaks.py"
-_STATIC = "fsm_plugins/verify/static.py"
-_REPORT = "fsm_plugins/verify/report.py"
+_RUNNING = "fsm_plugins/verify/plugins/running.py"
+_RUN_STATE = "fsm_plugins/verify/plugins/run_state.py"
+_JUDGING = "fsm_plugins/verify/plugins/judging.py"
+_AFTERMATH = "fsm_plugins/verify/plugins/aftermath.py"
+_EXPLORING = "fsm_plugins/verify/plugins/exploring.py"
+_OBSERVING = "fsm_plugins/verify/plugins/observing.py"
+_CLOCK = "fsm_plugins/verify/base/clock.py"
+_LEAKS = "fsm_plugins/verify/base/leaks.py"
+_STATIC = "fsm_plugins/verify/plugins/static.py"
+_REPORT = "fsm_plugins/verify/reports/report.py"
 _VERIFYING = "fsm_plugins/verify/verifying.py"
 _CONFORMANCE = "fsm_plugins/verify/conformance.py"
 
