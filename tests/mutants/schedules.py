@@ -161,7 +161,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "time is not looked at",
         _SCHEDULES,
-        "        if time.monotonic() > self.until:\n",
+        "        if now > self.until:\n",
         "        if False:\n",
     ),
     # Judgement.
