@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import frozen
 
-__all__ = ["ETHERNET", "LOOPBACK", "Link", "NoLink", "find_link"]
+__all__ = ["ETHERNET", "LOOPBACK", "Link", "NoLink", "find_link", "why_not_up"]
 
 ETHERNET: Final = 1  # ARPHRD_ETHER, in linux/if_arp.h
 LOOPBACK: Final = 772
@@ -57,3 +57,12 @@ def find_link(name: str) -> Link:
             names = sorted(each for _, each in socket.if_nameindex())
         raise NoLink(f"there is no interface {name!r}; there are: {', '.join(names)}") from None
     return Link(index, hardware, bool(flags & _UP))
+
+
+def why_not_up(name: str) -> str:
+    """Return why there is nothing to be seen on an interface, and what to do; empty if it is up."""
+    try:
+        up = find_link(name).up
+    except NoLink as error:
+        return f"{error}; set 'interface' to one of them"
+    return "" if up else f"the interface {name!r} is down; switch it on: ip link set dev {name} up"

@@ -40,8 +40,8 @@ def compile_program(compiler: str = "clang") -> bytes:
         done = subprocess.run([*command, "-c", SOURCE, "-o", "-"], capture_output=True, timeout=SECONDS, check=False)
     except FileNotFoundError:
         raise CannotCompile(
-            f"{compiler} is missing; install it (apt install clang libbpf-dev), or set 'object' to a file made where it "
-            "is: python -m ironpost.network.program xdp.o"
+            f"{compiler} is missing; install it (apt install clang libbpf-dev), or set 'object' to a file made "
+            "elsewhere: python -m ironpost.network.program xdp.o"
         ) from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotCompile(f"{compiler} did not do its work: {error}") from None

@@ -29,7 +29,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import define, field
 
 from ironpost.network.libbpf import Loaded, Missing, Refused, Ring, attached_to
-from ironpost.network.links import ETHERNET, LOOPBACK, NoLink, find_link
+from ironpost.network.links import ETHERNET, LOOPBACK, NoLink, find_link, why_not_up
 from ironpost.network.packets import Packet, of_tcp, plain
 from ironpost.network.program import VERSION, CannotCompile, compile_program
 from ironpost.network.sources import BATCH, SourceError
@@ -163,14 +163,11 @@ class Xdp:
             raise
 
     def _open(self, _token: Token) -> None:
-        try:
-            link = find_link(self.name)
-        except NoLink as error:
-            raise SourceError(f"{error}; set 'interface' to one of them") from None
+        if reason := why_not_up(self.name):
+            raise SourceError(reason)
+        link = find_link(self.name)
         if link.hardware not in (ETHERNET, LOOPBACK):
             raise SourceError(f"{self.name!r} has no Ethernet frames; set source = 'af_packet'")
-        if not link.up:
-            raise SourceError(_down(self.name))
         held = self._attach(link.index, self._load(self._image()))
         with self._lock:
             if not self._closed:
@@ -234,7 +231,9 @@ class Xdp:
                 raise
         except Refused as refused:
             loaded.close()
-            raise SourceError(f"the program cannot be attached to {self.name!r}: {refused.strerror}; {_KERNEL}") from None
+            raise SourceError(
+                f"the program cannot be attached to {self.name!r}: {refused.strerror}; {_KERNEL}"
+            ) from None
         except BaseException:
             loaded.close()
             raise
@@ -291,13 +290,12 @@ class Xdp:
         if not attached_to(held.link):
             return f"the interface {self.name!r} was removed"
         with suppress(NoLink):  # renamed: it is still there
-            if not find_link(self.name).up:
-                return _down(self.name)
+            find_link(self.name)
+            return why_not_up(self.name)
         return ""
 
     def _count(self, held: _Held) -> None:
         each = [_COUNTERS.unpack(values) for values in held.loaded.read_each("counts", b"\0\0\0\0")]
-        self.counts.update({name: 0 for name in COUNTERS})
         for name, values in zip(COUNTERS, zip(*each, strict=True), strict=True):
             self.counts[name] = sum(values)
         if lost := self.counts["lost"]:
@@ -321,15 +319,16 @@ _PRIVILEGE: Final = (
 _KERNEL: Final = f"Linux 5.9 or later is needed, this is {platform.release()}; else set source = 'af_packet'"
 
 
-def _down(name: str) -> str:
-    return f"the interface {name!r} is down; switch it on: ip link set dev {name} up"
-
-
 async def _readable(descriptor: int, seconds: float) -> None:
     """Wait until a file descriptor is readable, but not for longer."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+
+    def tell() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(descriptor, tell)
     try:
         await asyncio.wait([ready], timeout=seconds)
     finally:
