@@ -359,21 +359,23 @@ class Interface:
         """
         loop = asyncio.get_running_loop()
         taken = self._socket
+        failed = ""
         while taken is not None:
             packets: list[Packet] = []
-            failed: OSError | None = None
+            drained = False
             try:
-                self._take(packets, *await loop.sock_recvfrom(taken, 65536))
+                if not failed:
+                    self._take(packets, *await loop.sock_recvfrom(taken, 65536))
                 for _ in range(BATCH - 1):
                     self._take(packets, *taken.recvfrom(65536))
             except BlockingIOError:
-                pass
+                drained = True
             except OSError as error:
-                failed = error
+                failed = str(error)  # this comes first, and then what was captured before it
             self._count_drops(taken)
             if packets:
                 yield packets
-            if failed is not None:
+            if failed and drained:
                 raise SourceError(why_not_up(self.name) or f"the capture on {self.name!r} broke off: {failed}")
             await asyncio.sleep(0)  # others are to have their turn whether or not the reader waits
 
