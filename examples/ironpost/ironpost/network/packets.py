@@ -108,11 +108,12 @@ def _packet(ip: dpkt.ip.IP | dpkt.ip6.IP6, time: float, length: int) -> Packet:
     family = socket.AF_INET if isinstance(ip, dpkt.ip.IP) else socket.AF_INET6
     src, dst = socket.inet_ntop(family, ip.src), socket.inet_ntop(family, ip.dst)
     inner = ip.data
+    number = getattr(ip, "p", dpkt.ip.IP_PROTO_ESP)  # the library sets none for what is encrypted in IPv6
     if isinstance(inner, dpkt.tcp.TCP) and not _is_later_fragment(ip):
         return of_tcp(time, src, dst, inner.sport, inner.dport, inner.flags & 0xFF, length)
     if isinstance(inner, dpkt.udp.UDP) and not _is_later_fragment(ip):
-        return plain(time, ip.p, src, dst, inner.sport, inner.dport, length)
-    return plain(time, ip.p, src, dst, 0, 0, length)
+        return plain(time, number, src, dst, inner.sport, inner.dport, length)
+    return plain(time, number, src, dst, 0, 0, length)
 
 
 def _is_later_fragment(ip: dpkt.ip.IP | dpkt.ip6.IP6) -> bool:
