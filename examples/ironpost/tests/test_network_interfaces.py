@@ -27,6 +27,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fsm_plugins import Receiver, Sender, State, channel
+from fsm_plugins.orchestrator import PluginSpec
+from fsm_plugins.supervision import Backoff, Policy, Supervisor
 from ironpost.events import PacketEvent
 from ironpost.network import (
     EbpfEngine,
@@ -41,6 +43,7 @@ from ironpost.network import (
     decode,
     libbpf,
     program,
+    sources,
     xdp,
 )
 from ironpost.network.libbpf import Loaded, Refused, Ring
@@ -635,10 +638,10 @@ def test_nothing_is_left_by_a_start_that_is_cancelled(pair: Pair, image: bytes, 
 
     async def main() -> None:
         done = cancelled = 0
-        for turn in range(60):
+        for turn in range(40):
             plugin, _ = engine(pair, object=tmp_path / "xdp.o")
             starting = asyncio.create_task(plugin.init())
-            await asyncio.sleep(0.0004 * turn)
+            await asyncio.sleep(0.0006 * turn)
             starting.cancel()
             try:
                 await starting
@@ -794,6 +797,60 @@ def test_an_interface_that_goes_away_fails_the_plugin(
     before = descriptors()
     asyncio.run(main())
     assert descriptors() == before
+
+
+def test_what_a_packet_socket_loses_is_counted(pair: Pair) -> None:
+    """sent == received + dropped + unread."""
+
+    async def main() -> None:
+        source = Interface(pair.near)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sources, "_BUFFER", 20_000)
+            await source.open()
+        pair.send(*[SENT[0]] * 500)
+        async with aclosing(source.batches()) as batches:
+            received = len(await anext(batches))
+        pair.send(*[SENT[0]] * 7)
+        source.close()
+        assert source.counts["dropped by the kernel"] > 400 and source.counts["unread"] == 7
+        assert received + source.counts["dropped by the kernel"] + source.counts["unread"] == 507
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_supervisor_brings_it_back_with_the_interface(
+    pair: Pair, request: pytest.FixtureRequest, source: str
+) -> None:
+    """It tries while the interface is down, with the reason, and sees packets when it is up again."""
+    if source == "xdp":
+        request.getfixturevalue("image")
+    made: list[EbpfEngine] = []
+
+    def make(**settings: Any) -> EbpfEngine:
+        made.append(EbpfEngine(packets=None, **settings))
+        return made[-1]
+
+    async def main() -> None:
+        spec = PluginSpec("ebpf-engine", make, {"source": source, "interface": pair.near})
+        policy = Policy(intensity=1000, period=1, backoff=Backoff(initial=0.05, factor=1, jitter=0))
+        supervisor = Supervisor([spec], policy=policy)
+        told: list[str] = []
+        supervisor.subscribe(lambda event: told.append(str(event)))
+        async with supervisor.running():
+            pair.send(SENT[0])
+            await until(lambda: made[0].counts["packets"] == 1)
+            ip("link", "set", pair.near, "down")
+            await until(lambda: len(made) > 3)
+            ip("link", "set", pair.near, "up")
+            await until(lambda: made[-1].state == State.RUNNING)
+            pair.send(SENT[0])
+            await until(lambda: made[-1].counts["packets"] == 1)
+        assert any("the interface 'near' is down; switch it on: ip link set dev near up" in event for event in told)
+
+    before = descriptors()
+    asyncio.run(main())
+    assert descriptors() == before and not pair.attached()
 
 
 def test_a_busy_interface_leaves_others_their_turn(pair: Pair) -> None:

@@ -93,7 +93,9 @@ def test_other_protocols_and_fragments() -> None:
     options, piece = bytes([44, 0, 1, 4, 0, 0, 0, 0]), struct.pack("!BBHI", 6, 0, 9 << 3, 1)
     sixth = decode(1, 0.0, frame("fe80::1", "fe80::2", options + piece + tcp(1, 2, 2), 0, 6))
     assert (sixth.protocol, sixth.sport, sixth.dport, sixth.probes) == ("tcp", 0, 0, False)
-    assert decode(1, 0.0, frame("fe80::1", "fe80::2", b"encrypted", 50, 6)).protocol == "50"
+    encrypted = bytearray(frame("fe80::1", "fe80::2", b"encrypted", 59, 6))
+    encrypted[20] = 50
+    assert decode(1, 0.0, bytes(encrypted)).protocol == "50"
 
 
 @given(st.sampled_from([0, 1, 12, 101, 108, 113, 228, 229, 276, 147]), st.binary(max_size=120))

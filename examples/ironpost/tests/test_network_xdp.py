@@ -77,9 +77,9 @@ def test_networks_are_read(entries: list[tuple[ipaddress.IPv4Address, int]]) -> 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("192.0.2.1/24", "block: '192.0.2.1/24' is no network: 192.0.2.1/24 has host bits set"),
-        ("here", "block: 'here' is no network: an address, or one with a prefix length, is"),
-        ("192.0.2.0/33", "block: '192.0.2.0/33' is no network"),
+        ("192.0.2.1/24", "'192.0.2.1/24' is no network: 192.0.2.1/24 has host bits set"),
+        ("here", "'here' is no network: 192.0.2.0/24 is one, or 2001:db8::1"),
+        ("192.0.2.0/33", "'192.0.2.0/33' is no network"),
     ],
 )
 def test_what_is_no_network_is_told_before_the_start(text: str, says: str) -> None:

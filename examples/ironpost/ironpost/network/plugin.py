@@ -24,11 +24,8 @@ __all__ = ["EbpfEngine"]
 logger = logging.getLogger("ironpost.network")
 
 
-def _networks(_instance: object, attribute: Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
-    try:
-        read_networks(value)
-    except ValueError as error:
-        raise ValueError(f"{attribute.name}: {error}") from None
+def _networks(_instance: object, _attribute: Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+    read_networks(value)
 
 
 @define

@@ -320,13 +320,18 @@ _BUFFER: Final = 16 * 1024 * 1024
 
 @define
 class Interface:
-    """All packets of an interface, by a packet socket (packet(7)). Needs Linux, and the capability CAP_NET_RAW."""
+    """All packets of an interface, by a packet socket (packet(7)). Needs Linux, and the capability CAP_NET_RAW.
+
+    What the kernel had captured and nobody read is counted as ``unread`` when it is closed.
+    """
 
     name: str
     clock: Callable[[], float] = time.time
     counts: Counter[str] = field(factory=Counter, init=False)
     trouble: str = field(default="", init=False)
     _socket: socket.socket | None = field(default=None, init=False)
+    _captured: int = field(default=0, init=False)
+    _taken: int = field(default=0, init=False)
 
     async def open(self) -> None:
         if not hasattr(socket, "AF_PACKET"):
@@ -380,6 +385,7 @@ class Interface:
             await asyncio.sleep(0)  # others are to have their turn whether or not the reader waits
 
     def _take(self, packets: list[Packet], frame: bytes, address: tuple[object, ...]) -> None:
+        self._taken += 1
         kind, hardware = address[2], address[3]
         if kind == _OUTGOING and hardware == LOOPBACK:
             return  # the loopback interface shows every packet going out and coming in
@@ -390,8 +396,9 @@ class Interface:
             self.counts[str(reason)] += 1
 
     def _count_drops(self, taken: socket.socket) -> None:
-        """Count what the kernel had no room for since the last call: the question resets its answer."""
-        _, drops = struct.unpack("II", taken.getsockopt(_SOL_PACKET, _STATISTICS, 8))
+        """Count what the kernel captured, and had no room for, since the last call: the question resets its answer."""
+        captured, drops = struct.unpack("II", taken.getsockopt(_SOL_PACKET, _STATISTICS, 8))
+        self._captured += captured - drops
         if drops:
             self.counts["dropped by the kernel"] += drops
             self.trouble = f"{self.counts['dropped by the kernel']} packets came faster than they could be read"
@@ -400,4 +407,6 @@ class Interface:
         if self._socket is not None:
             self._count_drops(self._socket)
             self._socket.close()
+            self.counts["unread"] += self._captured - self._taken
+            self._captured = self._taken = 0
             self._socket = None

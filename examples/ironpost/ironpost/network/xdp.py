@@ -82,8 +82,8 @@ def read_networks(texts: tuple[str, ...]) -> list[Network]:
         try:
             found.append(ipaddress.ip_network(text))
         except ValueError as error:
-            reason = "an address, or one with a prefix length, is" if "does not appear" in str(error) else str(error)
-            raise ValueError(f"{text!r} is no network: {reason}") from None
+            bits = str(error) if "host bits" in str(error) else "192.0.2.0/24 is one, or 2001:db8::1"
+            raise ValueError(f"{text!r} is no network: {bits}") from None
     return found
 
 
