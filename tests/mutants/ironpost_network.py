@@ -177,8 +177,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a start that failed leaves the program loaded",
         _NETWORK + "xdp.py",
-        '        except Refused as refused:\n            loaded.close()\n            raise SourceError(\n                f"the program cannot',
-        '        except Refused as refused:\n            raise SourceError(\n                f"the program cannot',
+        "            loaded.close()\n            raise SourceError(\n                f",
+        "            raise SourceError(\n                f",
     ),
     (
         "what was not read is forgotten",
@@ -192,5 +192,10 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         'if lost := self.counts["lost"]:',
         'if lost := self.counts["never"]:',
     ),
-    ("a prefix of more bits", _NETWORK + "libbpf.py", "size = -(-lib.bpf_map__value_size(found) // 8) * 8", "size = 8"),
+    (
+        "counters have one word",
+        _NETWORK + "libbpf.py",
+        "size = -(-lib.bpf_map__value_size(found) // 8) * 8",
+        "size = 8",
+    ),
 ]
