@@ -1,4 +1,4 @@
-"""Deliberate breakages of what the reference application runs in the kernel, and of how it is taken off again.
+"""Deliberate breakages of what the reference application does with real interfaces, and runs in the kernel.
 
 The tests that notice them need root, clang and libbpf: run them as ``SYSTEM_TESTS=1 python -m tests.mutants
 ironpost_xdp``. Elsewhere there are none.
@@ -12,7 +12,7 @@ _NETWORK = "examples/ironpost/ironpost/network/"
 
 TESTS = ("examples/ironpost/tests/test_network_interfaces.py",)
 
-_KERNEL: list[tuple[str, str, str, str]] = [
+_ALL: list[tuple[str, str, str, str]] = [
     (
         "options of IPv4 are part of the header of TCP",
         _NETWORK + "xdp.c",
@@ -21,6 +21,12 @@ _KERNEL: list[tuple[str, str, str, str]] = [
     ),
     ("a header of IPv4 may be short", _NETWORK + "xdp.c", "    if (length < 20)\n        return MALFORMED;\n", ""),
     ("padding is part of the packet", _NETWORK + "xdp.c", "    if (total && at + total < end) // 0", "    if (0) // 0"),
+    (
+        "padding of IPv6 is part of the packet",
+        _NETWORK + "xdp.c",
+        "end)\n        end = at + total;\n    record->version = 6;",
+        "end)\n        end += 0;\n    record->version = 6;",
+    ),
     ("fragments begin with ports", _NETWORK + "xdp.c", "(header[6] & 0x1f) << 8 | header[7]", "0"),
     ("fragments of IPv6 begin with ports", _NETWORK + "xdp.c", "if (header[2] || header[3] & 0xf8)", "if (0)"),
     ("the last bits of an offset do not count", _NETWORK + "xdp.c", "header[3] & 0xf8)", "0)"),
@@ -81,5 +87,30 @@ _KERNEL: list[tuple[str, str, str, str]] = [
         'struct.pack("=I", each.prefixlen)',
         'struct.pack("=I", each.max_prefixlen)',
     ),
+    (
+        "what was captured before an interface went is lost",
+        _NETWORK + "sources.py",
+        "            except OSError as error:\n                failed =",
+        "            except OSError as error:\n                drained = True\n                failed =",
+    ),
+    (
+        "an interface that went away is the end",
+        _NETWORK + "sources.py",
+        "            if failed and drained:\n                raise",
+        "            if failed and drained:\n                return\n                raise",
+    ),
+    (
+        "a busy interface keeps its turn",
+        _NETWORK + "sources.py",
+        "            await asyncio.sleep(0)  # others",
+        "            pass  # others",
+    ),
+    (
+        "what was captured and not read is forgotten",
+        _NETWORK + "sources.py",
+        "self._captured += captured - drops",
+        "self._captured += 0",
+    ),
+    ("an interface that is down is captured", _NETWORK + "links.py", 'return "" if up else', 'return "" if 1 else'),
 ]
-MUTANTS = _KERNEL if os.environ.get("SYSTEM_TESTS") == "1" and os.geteuid() == 0 else []
+MUTANTS = _ALL if os.environ.get("SYSTEM_TESTS") == "1" and os.geteuid() == 0 else []
