@@ -287,7 +287,7 @@ def decoded(raw: bytes) -> list[Packet]:
 @given(frames4() | frames6())
 @example(frame(*V6, *chain([HOP, FRAGMENT], 6, tcp(1, 2, 2), 5)))
 @example(frame(*V6, ESP, b"encrypted"))
-@example(frame(*V4, 6, tcp(1, 2, 2)[:10], padding=30))
+@example(frame(*V4, 17, udp(1, 2)[:4], padding=30))
 @example(frame(*V6, 17, udp(1, 2)[:4], padding=30))
 def test_the_program_reads_frames_as_the_parser_does(bench: Bench, raw: bytes) -> None:
     """Ethernet with tags, IPv4 with options, IPv6 with extension headers, fragments and padding."""

@@ -284,6 +284,7 @@ def test_three_hundred_connections_of_this_machine_are_no_scan() -> None:
                     stack.enter_context(socket.create_connection(("127.0.0.1", server.getsockname()[1])))
                     stack.enter_context(server.accept()[0])
         after = list_connections()
+        assert not any(address.startswith("::ffff:") for each in after for address in (each.local[0], each.peer[0]))
         for loopback in (False, True):
             assert judge(before, after, loopback=loopback) == []
         packets, _ = changes(before, after, 0.0)
