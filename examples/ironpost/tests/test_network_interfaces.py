@@ -77,10 +77,10 @@ class Pair:
         for frame in frames:
             self.sender.send(frame)
 
-    def attached(self) -> bool:
-        """Whether there is a program on the near one."""
+    def attached(self) -> str:
+        """In which mode there is a program on the near one, empty if there is none."""
         (link,) = json.loads(ip("-json", "link", "show", self.near))
-        return "xdp" in link
+        return {1: "native", 2: "generic"}[link["xdp"]["mode"]] if "xdp" in link else ""
 
 
 @pytest.fixture
@@ -620,7 +620,7 @@ def test_nothing_is_left_by_a_stop_and_a_failed_start(pair: Pair, image: bytes, 
     async def main() -> None:
         source = Xdp(pair.near, mode=mode)
         await source.open()
-        assert pair.attached()
+        assert pair.attached() == ("native" if mode == "auto" else mode)
         source.close()
         assert not pair.attached()
         with pytest.MonkeyPatch.context() as patch:
