@@ -167,10 +167,4 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         'if lost := self.counts["lost"]:',
         'if lost := self.counts["never"]:',
     ),
-    (
-        "counters have one word",
-        _NETWORK + "libbpf.py",
-        "size = -(-lib.bpf_map__value_size(found) // 8) * 8",
-        "size = 8",
-    ),
 ]

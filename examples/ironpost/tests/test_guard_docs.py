@@ -37,7 +37,8 @@ def test_a_page_names_all_settings_and_its_examples_are_sound(kind: type[Plugin]
     text = (DOCS / f"{kind.info.name}.md").read_text(encoding="utf-8")
     settings, _, rest = text.partition("\n## ")
     assert names_in(settings) == known(kind)
-    assert (examples := re.findall(r"```toml\n(.*?)```", text, re.DOTALL))
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert examples
     for example in examples:
         section = tomllib.loads(example)["plugins"][kind.info.name]
         assert section["use"] == kind.info.name

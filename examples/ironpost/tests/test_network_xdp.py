@@ -12,6 +12,7 @@ import ipaddress
 import re
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,7 +187,7 @@ def test_why_it_is_not_attached(ready: pytest.MonkeyPatch, mode: xdp.Mode, refus
     ready.setattr(xdp, "Loaded", loading(fake))
     text = refusal(Xdp("eth0", tuple(xdp.read_networks(("192.0.2.0/24",))), mode))
     assert re.search(says, text), text
-    assert fake.closed
+    assert fake.closed == (1 if "put" in refuses else 2)  # the program, and the ring buffer if there is one
 
 
 def test_generic_is_what_native_falls_back_to(ready: pytest.MonkeyPatch) -> None:
@@ -241,6 +242,37 @@ def test_a_start_that_is_cancelled_while_it_loads_releases_what_was_loaded(ready
         source.close()
 
     asyncio.run(main())
+    assert fake.closed == 2
+
+
+def test_a_start_that_is_given_up_while_it_loads_releases_what_is_loaded_later(ready: pytest.MonkeyPatch) -> None:
+    """A second cancellation does not wait for the thread, which finds nobody when it has come to its end."""
+    fake = Fake()
+    given_up = threading.Event()
+
+    async def main() -> None:
+        source = Xdp("eth0")
+        loop = asyncio.get_running_loop()
+        loading = asyncio.Event()
+
+        def load(*_: object) -> Fake:
+            loop.call_soon_threadsafe(loading.set)
+            assert given_up.wait(60)
+            return fake
+
+        ready.setattr(xdp, "Loaded", load)
+        opening = asyncio.create_task(source.open())
+        await loading.wait()
+        for _ in range(2):
+            opening.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert not fake.closed
+        given_up.set()
+
+    asyncio.run(main())  # and waits for its threads
     assert fake.closed == 2
 
 
