@@ -811,6 +811,28 @@ def test_an_interface_that_goes_away_fails_the_plugin(
     assert descriptors() == before
 
 
+@SYSTEM
+@pytest.mark.parametrize("how", GONE, ids=lambda how: how[0])
+def test_what_was_recorded_before_the_interface_went_is_given(pair: Pair, image: bytes, how: tuple[str, ...]) -> None:
+    """Though the source knows already that it is gone."""
+
+    async def main() -> None:
+        source = Xdp(pair.near)
+        await source.open()
+        pair.send(*SENT)
+        ip("link", *how)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(xdp, "_LOOK", 0.0)
+            async with aclosing(source.batches()) as batches:
+                assert len(await gather(batches, len(SENT))) == len(SENT)
+                with pytest.raises(SourceError, match="was removed|is down"):
+                    await anext(batches)
+        source.close()
+        assert source.counts["unread"] == 0
+
+    asyncio.run(main())
+
+
 def test_what_a_packet_socket_loses_is_counted(pair: Pair) -> None:
     """sent == received + dropped + unread."""
 
