@@ -825,7 +825,7 @@ def test_what_was_recorded_before_the_interface_went_is_given(pair: Pair, image:
             patch.setattr(xdp, "_LOOK", 0.0)
             async with aclosing(source.batches()) as batches:
                 assert len(await gather(batches, len(SENT))) == len(SENT)
-                with pytest.raises(SourceError, match="was removed|is down"):
+                with pytest.raises(SourceError, match=r"was removed|is down"):
                     await anext(batches)
         source.close()
         assert source.counts["unread"] == 0
