@@ -80,7 +80,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "new = was is None and not first and",
         "new = was is None and",
     ),
-    ("packets of loopback come twice", _NETWORK + "sources.py", "if kind == _OUTGOING and hardware == LOOPBACK:", "if 0:"),
+    ("packets of loopback come twice", _NETWORK + "sources.py", "kind == _OUTGOING and hardware == LOOPBACK:", "0:"),
     (
         "a finding has a trace of its own",
         _NETWORK + "plugin.py",
