@@ -118,14 +118,14 @@ def _spec(config: Config, name: str) -> tuple[PluginSpec | None, list[Problem]]:
     """Return the spec of one plugin of the configuration, if it can be loaded, and what is wrong with it."""
     section, where = config.plugins[name], f"plugins.{name}"
     try:
-        factory = load(section.use, config.search_path)
+        factory = load(section.use, config.app.plugin_path)
     except LoadError as error:
         return None, [Problem(f"{where}.use", str(error))]
     try:
         ports = frozenset(port.name for port in ports_of(factory))
     except TypeError as error:
         return None, [Problem(where, str(error))]
-    settings, problems = structure_settings(factory, section.settings, f"{where}.settings", ports)
+    settings, problems = structure_settings(factory, section.settings, f"{where}.settings", ports, config.directory)
     known = _deadline_keys(factory)
     strange = [
         Problem(f"{where}.deadlines.{key}", f"its lifecycle has no such trigger{suggestion(key, known)}")

@@ -68,12 +68,6 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "",
     ),
     (
-        "the demonstration stays in its directory",
-        _PLUGINS + "demo/__main__.py",
-        "        os.chdir(before)\n",
-        "        pass\n",
-    ),
-    (
         "what was found last is not told",
         _PLUGINS + "demo/view.py",
         """    finally:

@@ -163,8 +163,12 @@ def test_check_says_what_would_run() -> None:
     """The order, producers first, as text and as JSON."""
     text = command("check", WORDS)
     assert text.returncode == 0
-    assert text.stdout.splitlines()[1:] == ["  1. read -> lines", "  2. split  lines -> words", "  3. report  words"]
+    order, paths = text.stdout.split("\npaths:\n")
+    assert order.splitlines()[1:] == ["  1. read -> lines", "  2. split  lines -> words", "  3. report  words"]
     document = json.loads(command("check", WORDS, "--json").stdout)
+    where = {"app.plugin_path[0]": ROOT / "examples" / "words", "plugins.read.settings.file": ROOT / "LICENSE"}
+    assert {key: Path(path).resolve() for key, path in document["paths"].items()} == where
+    assert [line.strip().partition(": ")[0] for line in paths.splitlines()] == list(where)
     assert (document["ok"], document["order"]) == (True, ["read", "split", "report"])
 
 
