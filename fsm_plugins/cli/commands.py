@@ -52,8 +52,8 @@ def run(config: str, seconds: float | None, until_idle: bool, log_level: str, in
     """Run the plugins of the TOML file CONFIG until SIGTERM or SIGINT, then print a receipt for each.
 
     The first signal stops the plugins in order, producers first, and lets consumers drain. A second one ends the
-    process at once. CONFIG can also be given in the environment, as FSM_PLUGINS_CONFIG. A service manager that wants to
-    be notified (Type=notify of systemd) is.
+    process at once. SIGHUP lets the plugins that can be reloaded read their files again. CONFIG can also be given in
+    the environment, as FSM_PLUGINS_CONFIG. A service manager that wants to be notified (Type=notify of systemd) is.
 
     Exit status: 0 everything stopped cleanly, 1 a plugin failed or had to be forced, 78 the configuration is invalid.
     """
@@ -68,6 +68,8 @@ def run(config: str, seconds: float | None, until_idle: bool, log_level: str, in
     problem: PluginError | None = None
     try:
         asyncio.run(application.run(until_idle=until_idle, seconds=seconds))
+    except ConfigError as error:
+        invalid(config, error.problems, as_json)
     except PluginError as error:
         problem = error
     receipts = application.receipt()

@@ -5,7 +5,12 @@ from __future__ import annotations
 _IRONPOST = "examples/ironpost/"
 _PLUGINS = _IRONPOST + "ironpost/"
 
-TESTS = (_IRONPOST + "tests/test_app.py", _IRONPOST + "tests/test_app_faults.py")
+TESTS = (
+    _IRONPOST + "tests/test_guard_reload.py",
+    _IRONPOST + "tests/test_logs_plugin.py",
+    _IRONPOST + "tests/test_app.py",
+    _IRONPOST + "tests/test_app_faults.py",
+)
 
 MUTANTS: list[tuple[str, str, str, str]] = [
     (
@@ -80,5 +85,59 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         _IRONPOST + "ironpost.toml",
         'use = "sbom-scanner"\n',
         'use = "sbom-scanner"\noutputs = { alerts = "packets" }\n',
+    ),
+    (
+        "policies that are wrong fail the guard",
+        _PLUGINS + "guard/plugin.py",
+        """        except ConfigError as error:
+            logger.error("%s goes on""",
+        """        except KeyError as error:
+            logger.error("%s goes on""",
+    ),
+    (
+        "policies that are wrong are not told of by the health",
+        _PLUGINS + "guard/plugin.py",
+        "        if self._refused:\n",
+        "        if False:\n",
+    ),
+    (
+        "a guard whose policies were refused once stays degraded",
+        _PLUGINS + "guard/plugin.py",
+        'self.rules, self._refused = rules, ""',
+        "self.rules = rules",
+    ),
+    (
+        "readings of policies overtake each other",
+        _PLUGINS + "guard/plugin.py",
+        "        async with self._reading:  # so that what was read last is what counts\n            try:",
+        "        if True:\n            try:",
+    ),
+    (
+        "the policies are cleared while new ones are read",
+        _PLUGINS + "guard/plugin.py",
+        "                rules = await in_thread(lambda _token: load_policies(self.policies))",
+        "                self.rules = Policies()\n"
+        "                rules = await in_thread(lambda _token: load_policies(self.policies))",
+    ),
+    (
+        "an alert is judged by the policies of each moment",
+        _PLUGINS + "guard/plugin.py",
+        "                event = await self._carry_out(alert, policy, container)",
+        "                policy = next((p for p in self.rules.policies if p.covers(container)), policy)\n"
+        "                event = await self._carry_out(alert, policy, container)",
+    ),
+    (
+        "rules that are wrong fail the pipeline",
+        _PLUGINS + "logs/plugin.py",
+        """        except ConfigError as error:
+            logger.error("%s goes on""",
+        """        except KeyError as error:
+            logger.error("%s goes on""",
+    ),
+    (
+        "a Sigma rule with an id that is taken is told without its file",
+        _PLUGINS + "logs/plugin.py",
+        "            if rule.id in taken\n",
+        "            if not taken\n",
     ),
 ]

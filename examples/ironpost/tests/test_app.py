@@ -127,7 +127,7 @@ def test_what_was_put_in_the_samples_is_found_and_each_action_has_its_trace(tmp_
 
 
 def test_the_configuration_is_sound_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Producers come first, both that raise alerts raise them into one channel, and the files of the example are found."""
+    """Producers come first, both that raise alerts raise them into one channel, and the policies are found."""
     monkeypatch.chdir(tmp_path)
     blueprint = read_blueprint(CONFIG, {})
     assert blueprint.problems == ()

@@ -432,6 +432,58 @@ def test_a_reload_takes_the_new_rules_or_keeps_the_old_ones(tmp_path: Path, rule
     within(30, main)
 
 
+def test_the_trigger_reload_tells_what_is_wrong_and_goes_on(
+    tmp_path: Path, rules: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In one message with the file and the key; the health says so until the files are right again."""
+    write = rules.write_text
+
+    async def main() -> None:
+        append(tmp_path / "app.log", [])
+        async with running(rules, files=(tmp_path / "app.log",)) as run:
+            before = run.pipeline.rule_set
+            write(EVERY_LINE.replace("severity: info", "severity: bad"))
+            await run.pipeline.fire("reload")
+            assert run.pipeline.rule_set is before
+            (message,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+            health = await run.pipeline.health_check()
+            for text in (message, health.reason):
+                assert f"{rules}: rules[0].severity: expected" in text
+            assert not health.is_healthy and not health.is_unhealthy
+            write(EVERY_LINE.replace("severity: info", "severity: critical"))
+            await run.pipeline.fire("reload")
+            assert run.pipeline.rule_set is not before
+            assert (await run.pipeline.health_check()).is_healthy
+
+    within(30, main)
+
+
+def test_a_sigma_rule_with_the_id_of_another_rule_is_told_with_both_files(tmp_path: Path) -> None:
+    """Alerts say which rule raised them, so that there can be only one."""
+    sigma = tmp_path / "sigma.yaml"
+    number = "0b9c0bb6-5c6d-4b7a-8a0b-1f6a4a9b7f10"
+    name = f"sigma:{number}"
+    sigma.write_text(
+        f"title: A\nid: {number}\nlogsource: {{product: linux}}\ndetection: {{one: [x], condition: one}}\nlevel: low\n"
+    )
+    own = tmp_path / "own.yaml"
+    own.write_text(EVERY_LINE.replace("id: every", f"id: '{name}'"))
+    assert name in own.read_text()
+
+    async def main() -> None:
+        alerts: Sender[AlertEvent]
+        alerts, _ = channel(1)
+        pipeline = LogPipeline(alerts, rules=(own,), sigma=(sigma,), files=(tmp_path / "a.log",))
+        with pytest.raises(HookFailed) as caught:
+            await pipeline.init()
+        assert isinstance(caught.value.__cause__, ConfigError)
+        (problem,) = caught.value.__cause__.problems
+        assert str(problem) == f"{sigma}: {name!r} is the id of another rule, in {own}: rules[0]"
+        await pipeline.stop()
+
+    within(30, main)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
