@@ -116,15 +116,15 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "the policies are cleared while new ones are read",
         _PLUGINS + "guard/plugin.py",
         "                rules = await in_thread(lambda _token: load_policies(self.policies))",
-        "                self.rules = Policies()\n"
-        "                rules = await in_thread(lambda _token: load_policies(self.policies))",
+        """                self.rules = Policies()
+                rules = await in_thread(lambda _token: load_policies(self.policies))""",
     ),
     (
         "an alert is judged by the policies of each moment",
         _PLUGINS + "guard/plugin.py",
         "                event = await self._carry_out(alert, policy, container)",
-        "                policy = next((p for p in self.rules.policies if p.covers(container)), policy)\n"
-        "                event = await self._carry_out(alert, policy, container)",
+        """                policy = next((p for p in self.rules.policies if p.covers(container)), policy)
+                event = await self._carry_out(alert, policy, container)""",
     ),
     (
         "rules that are wrong fail the pipeline",
