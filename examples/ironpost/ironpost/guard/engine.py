@@ -236,7 +236,7 @@ def _changed(event: object) -> str:
     if not isinstance(event, dict) or not isinstance(actor := event.get("Actor"), dict):
         return ""
     if event.get("Type") == "network":
-        # Docker names the network, and the container in an attribute; Podman names the container in place of the network.
+        # Docker names the network, and the container in an attribute; Podman the container in place of the network.
         attributes = actor.get("Attributes")
         named = attributes.get("container") if isinstance(attributes, dict) else None
         joins_or_leaves = event.get("Action") in ("connect", "disconnect")
