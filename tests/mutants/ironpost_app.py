@@ -8,6 +8,7 @@ _PLUGINS = _IRONPOST + "ironpost/"
 TESTS = (
     _IRONPOST + "tests/test_guard_reload.py",
     _IRONPOST + "tests/test_logs_plugin.py",
+    _IRONPOST + "tests/test_app_drill.py",
     _IRONPOST + "tests/test_app.py",
     _IRONPOST + "tests/test_app_faults.py",
 )
@@ -139,5 +140,23 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         _PLUGINS + "logs/plugin.py",
         "            if rule.id in taken\n",
         "            if not taken\n",
+    ),
+    (
+        "packets that a crash leaves unsent are not counted",
+        _PLUGINS + "network/plugin.py",
+        'self.counts["unsent"] += left',
+        "pass",
+    ),
+    (
+        "findings that a crash leaves unsent are not counted",
+        _PLUGINS + "sbom/plugin.py",
+        'self.counts["unsent"] += unsent',
+        "pass",
+    ),
+    (
+        "positions are saved up to what was read",
+        _PLUGINS + "logs/plugin.py",
+        "                follower.done(batch, len(lines))",
+        "                follower.done(batch, len(batch.lines))",
     ),
 ]
