@@ -1,7 +1,7 @@
 """The whole application with everything going wrong at once, at random moments.
 
-Every plugin crashes again and again under the supervisor, the engine drill before it, the scanner in the middle of a
-scan, the guard in the middle of an action; the log is rotated while it is read, by rename and by truncation; the socket
+Every plugin crashes again and again under the supervisor, the scanner in the middle of a scan, the guard in the middle
+of an action; the log is rotated while it is read, by rename and by truncation; the socket
 of the engine goes and comes back; rules and policies are reloaded; and somebody shuts down in the middle of it all, and
 starts again. The law is that whatever was sent was received and is reported, always.
 
@@ -439,6 +439,6 @@ def test_everything_goes_wrong_at_once(seed: int, tmp_path: Path) -> None:
             going.cancel()
 
     asyncio.run(asyncio.wait_for(main(), 60))
-    assert sum(Misfortune.left.values()) <= 8, "each was to crash again and again"
+    assert not Misfortune.left["guard"] and sum(Misfortune.left.values()) < 3 * 8, "they were to crash again and again"
     audit = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
     check(applications, machine, audit)
