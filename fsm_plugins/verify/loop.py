@@ -332,7 +332,7 @@ class ControlledLoop(_Loop):  # type: ignore[misc]
         made = ControlledTask.__new__(ControlledTask)
         made.number = number  # the constructor makes its first step ready
         self.tasks.append(made)
-        if "name" not in kwargs:
+        if kwargs.get("name") is None:  # a TaskGroup of Python 3.13 says None for none
             kwargs["name"] = f"task {number}"
         made.__init__(coro, loop=self, **kwargs)  # type: ignore[misc]
         return made
