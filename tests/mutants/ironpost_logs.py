@@ -280,4 +280,10 @@ MUTANTS: list[tuple[str, str, str, str]] = [
             return False
 """,
     ),
+    (
+        "a save that was cut off goes on behind the stop",
+        "examples/ironpost/ironpost/logs/plugin.py",
+        "await in_thread(lambda _token: save_positions(file, places))",
+        "await asyncio.to_thread(save_positions, file, places)",
+    ),
 ]

@@ -8,8 +8,9 @@ import os
 import random
 import shutil
 import socket
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -614,3 +615,39 @@ def test_bad_lines_degrade_the_health_and_never_fail_the_plugin(tmp_path: Path, 
 def test_slices_are_small_enough_for_others_to_have_their_turn() -> None:
     """A long log must not keep the event loop for seconds."""
     assert plugin.SLICE <= 1024
+
+
+def test_a_save_that_a_crash_cuts_off_does_not_undo_the_one_of_the_stop(
+    tmp_path: Path, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread has ended before the stop saves: else lines that were handled would come again."""
+    log = tmp_path / "app.log"
+    append(log, [1])
+    order: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(file: Path, places: Mapping[str, Place]) -> None:
+        order.append("begin")
+        if len(order) == 1:
+            begun.set()
+            assert go_on.wait(30)
+        save_positions(file, places)
+        order.append("end")
+
+    monkeypatch.setattr("ironpost.logs.plugin.save_positions", slow)
+
+    async def main() -> None:
+        alerts: Sender[AlertEvent]
+        alerts, _received = channel(10)
+        pipeline = LogPipeline(
+            alerts, rules=(rules,), shipped_rules=False, files=(log,), positions=tmp_path / "p.json", poll=0.01
+        )
+        await pipeline.init()
+        await pipeline.start()
+        await asyncio.to_thread(begun.wait)
+        await pipeline.fail(RuntimeError("on purpose"))
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        await pipeline.stop()
+
+    within(30, main)
+    assert order == ["begin", "end"] * 2

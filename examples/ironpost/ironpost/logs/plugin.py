@@ -183,7 +183,8 @@ class LogPipeline(Plugin):
             raise ConfigError(self.info.name, problems)
         self._engine = Engine(self.info.name, RuleSet(), bad_lines=self.bad_lines)
         await self.reload_rules()
-        places = {} if self.positions is None else await asyncio.to_thread(load_positions, self.positions)
+        file = self.positions
+        places = {} if file is None else await in_thread(lambda _token: load_positions(file))
         self._followers = [
             Follower(
                 path,
@@ -262,7 +263,7 @@ class LogPipeline(Plugin):
     async def _read(self, follower: Follower) -> None:
         origin = str(follower.path)
         while not self._stopping.is_set():
-            batch = await asyncio.to_thread(follower.read)
+            batch = await in_thread(lambda _token: follower.read())
             if batch is None:
                 await self._save()
                 if not self.follow:
@@ -332,7 +333,8 @@ class LogPipeline(Plugin):
 
     async def _save(self) -> None:
         """Save the positions, if they have changed. They are those up to which all alerts have been sent."""
-        if self.positions is None or not self._unsaved:
+        file = self.positions
+        if file is None or not self._unsaved:
             return
         async with self._saving:
             await self._send()
@@ -340,7 +342,8 @@ class LogPipeline(Plugin):
             self._unsaved = False
             self._saved = time.monotonic()
             try:
-                await asyncio.to_thread(save_positions, self.positions, places)
+                # Not left behind if this worker is cancelled: it would undo what the stop saves.
+                await in_thread(lambda _token: save_positions(file, places))
             except OSError as error:  # to read on and repeat lines after a restart is better than not to read on
                 self._unsaved = True
                 self._trouble = f"positions cannot be saved: {error}"
