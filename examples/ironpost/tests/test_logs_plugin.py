@@ -20,7 +20,7 @@ import pytest
 from fsm_plugins import FAILED, STOPPED, ConfigError, HookFailed, Receiver, Sender, channel
 from ironpost.events import AlertEvent, PacketEvent
 from ironpost.logs import LogPipeline, plugin, receivers
-from ironpost.logs.positions import load_positions
+from ironpost.logs.positions import Place, load_positions, save_positions
 
 EVERY_LINE = """
 rules:
