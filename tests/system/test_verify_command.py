@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -37,6 +38,13 @@ class Exits(Plugin):
 class Busy(Plugin):
     info = PluginInfo("busy", "1.0.0")
     async def on_start(self):
+        while True:
+            pass
+
+class Spins(Plugin):
+    info = PluginInfo("spins", "1.0.0")
+    async def on_start(self):
+        os.write(os.open("spins", os.O_WRONLY), b"here")
         while True:
             pass
 
@@ -116,6 +124,33 @@ def test_a_busy_loop_is_told_with_its_line_and_an_exit_with_what_was_printed(dir
     busy = command(directory, "verify", "zoo_of_commands:Busy", "--max-time", "1")
     assert f"it was at zoo_of_commands.py:{line}" in busy.stdout or f"zoo_of_commands.py:{line + 1}" in busy.stdout
     assert "good-bye" in command(directory, "verify", "zoo_of_commands:Exits").stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_loop_ends_with_the_command_that_waits_for_it(directory: Path, number: signal.Signals) -> None:
+    """Or it would burn a processor for ever after a time-out of continuous integration."""
+    fifo = directory / "spins"
+    os.mkfifo(fifo)
+    reads = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "fsm_plugins", "verify", "zoo_of_commands:Spins"],
+        cwd=directory,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert select.select([reads], [], [], 60)[0], "it did not begin"
+        assert os.read(reads, 100) == b"here"
+        run.send_signal(number)
+        run.wait(60)
+        # Its end of the pipe is closed when it is gone.
+        assert select.select([reads], [], [], 60)[0], "the loop goes on"
+        assert os.read(reads, 100) == b""
+    finally:
+        run.kill()
+        os.close(reads)
+        fifo.unlink()
 
 
 def test_a_finding_is_replayed_accepted_and_written(directory: Path) -> None:
