@@ -417,7 +417,7 @@ class _Parting(Plugin):
 def test_a_plugin_that_fails_as_it_is_stopped_is_no_failure_while_running(caplog: pytest.LogCaptureFixture) -> None:
     """It is told once, by what `run` raises; nobody says that the application stops because of it."""
     application = Application("app", Orchestrator([PluginSpec("parting", _Parting)], {}))
-    with caplog.at_level(logging.INFO), pytest.raises(StopFailed, match="closed under it"):
+    with caplog.at_level(logging.INFO), pytest.raises(StopFailed, match="'parting'"):
         run(lambda: application.run(signals=False, seconds=1))
     assert application.phase == "ended"
     assert "'app' stops" not in caplog.text
