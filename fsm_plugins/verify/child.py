@@ -102,6 +102,7 @@ def carry_out(order: Order, on_progress: Callable[[str, int], None] | None = Non
 
     Raises:
         CannotVerify: there is nothing to run, or it cannot even be imported in time.
+        KeyboardInterrupt: it was interrupted before anything was run.
     """
     reads, writes = os.pipe()
     output_reads, output_writes = os.pipe()
@@ -229,6 +230,8 @@ def _conclude(order: Order, watch: _Watch, code: int, stuck: bool, output: _Tail
     where = _place(watch.traceback)
     told = f"; it was at {where}" if where else ""
     if not watch.plugin:
+        if watch.interrupted:
+            raise KeyboardInterrupt
         if stuck:
             raise CannotVerify(f"{order.target}: importing it does not come to an end{told}")
         last = f": {output.lines()[-1]}" if output.lines() else ""
