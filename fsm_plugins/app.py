@@ -8,6 +8,7 @@ closed in the same task, and close it in its ``on_stop``.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -33,7 +34,7 @@ from fsm_plugins.errors import (
 )
 from fsm_plugins.guard import describe
 from fsm_plugins.lifecycle import FAIL, INIT, RELOAD, START, TransitionEvent
-from fsm_plugins.loading import load
+from fsm_plugins.loading import Factory, load
 from fsm_plugins.metadata import Deadlines
 from fsm_plugins.observe import Observation, RegistryTarget, SupervisorTarget, Target, observation_problems
 from fsm_plugins.orchestrator import Orchestrator, Plan, PluginSpec, Receipt, plan
@@ -86,8 +87,9 @@ def read_blueprint(path: str | os.PathLike[str], environ: Mapping[str, str] | No
     if config is None:
         return Blueprint(os.fspath(path), None, (), plan([], {}), tuple(problems))
     specs = []
+    load_once = functools.cache(functools.partial(load, path=config.app.plugin_path))  # many may be of one class
     for name in config.plugins:
-        spec, found = _spec(config, name)
+        spec, found = _spec(config, name, load_once)
         problems += found
         if spec is not None:
             specs.append(spec)
@@ -114,11 +116,11 @@ def read_blueprint(path: str | os.PathLike[str], environ: Mapping[str, str] | No
     return Blueprint(config.source, config, tuple(specs), planned, tuple(problems))
 
 
-def _spec(config: Config, name: str) -> tuple[PluginSpec | None, list[Problem]]:
+def _spec(config: Config, name: str, load_once: Callable[[str], Factory]) -> tuple[PluginSpec | None, list[Problem]]:
     """Return the spec of one plugin of the configuration, if it can be loaded, and what is wrong with it."""
     section, where = config.plugins[name], f"plugins.{name}"
     try:
-        factory = load(section.use, config.app.plugin_path)
+        factory = load_once(section.use)
     except LoadError as error:
         return None, [Problem(f"{where}.use", str(error))]
     try:

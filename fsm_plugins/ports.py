@@ -77,8 +77,7 @@ def ports_of(factory: Callable[..., object]) -> tuple[Port, ...]:
         return tuple(port for port in ports_of(factory.func) if port.name not in factory.keywords)
     origin = get_origin(factory) or factory
     if isinstance(origin, type):
-        given = dict(zip(getattr(origin, "__parameters__", ()), get_args(factory), strict=False))
-        return _ports_of_class(origin, given)
+        return _ports_of_class(origin, get_args(factory))
     function = _function(factory)
     return tuple(_ports_of_parameters(function, type_name(function), {}))
 
@@ -107,8 +106,9 @@ def keywords_of(factory: Callable[..., object]) -> frozenset[str]:
 # How classes declare ports.
 
 
-def _ports_of_class(cls: type, given: Mapping[object, object]) -> tuple[Port, ...]:
-    known = bases_of(cls, given)
+@lru_cache(maxsize=256)
+def _ports_of_class(cls: type, arguments: tuple[object, ...]) -> tuple[Port, ...]:
+    known = bases_of(cls, dict(zip(getattr(cls, "__parameters__", ()), arguments, strict=False)))
     found: dict[str, Port | None] = {}
     for base in reversed(cls.__mro__):
         values = known.get(base, {})
