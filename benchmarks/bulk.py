@@ -19,7 +19,9 @@ from typing import Final
 
 from attrs import define
 
-from benchmarks._measure import REPEATS, Report, Sample, Target, alternate, command, ratio
+from benchmarks._measure import REPEATS, Sample, alternate, ratio
+from benchmarks._results import Report, Target, plain
+from benchmarks._suites import alone
 from fsm_plugins import Plugin, PluginInfo, PluginRegistry
 
 __all__ = ["benchmark", "main"]
@@ -132,7 +134,7 @@ def benchmark() -> Report:
     taken = memory(names[:MANY])
     return Report(
         "Many plugins: register, init_all, start_all and stop_all",
-        samples | of_many,
+        [plain("bulk", "One of many plugins", samples | of_many)],
         [
             f"one of {MANY:,} plugins takes as long as {pairs:.2f} queue pairs",
             "bytes for one plugin: " + ", ".join(f"{state} {size:,.0f}" for state, size in taken.items()),
@@ -147,7 +149,7 @@ def benchmark() -> Report:
 
 def main() -> int:
     """Run this benchmark alone."""
-    return command("What many plugins cost.", [benchmark])
+    return alone("What many plugins cost.", benchmark)
 
 
 if __name__ == "__main__":

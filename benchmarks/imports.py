@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks._measure import Report, Target, alternate, command
+from benchmarks._measure import alternate
+from benchmarks._results import Report, Target, plain
+from benchmarks._suites import alone
 
 __all__ = ["benchmark", "main"]
 
@@ -58,7 +60,7 @@ def benchmark() -> Report:
     top = ", ".join(f"{name} {microseconds / 1000:.1f}" for name, microseconds in slowest(added, 10))
     return Report(
         "Import, in a fresh process",
-        samples,
+        [plain("import", "One import, the interpreter included", samples)],
         [f"it adds {len(added)} modules; in ms of their own, under -X importtime: {top}"],
         [
             Target("import, beyond asyncio, attrs and transitions", added_seconds * 1e3, 40, "ms"),
@@ -69,7 +71,7 @@ def benchmark() -> Report:
 
 def main() -> int:
     """Run this benchmark alone."""
-    return command("What the import costs.", [benchmark])
+    return alone("What the import costs.", benchmark)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from typing import Any, Final
 from attrs import define
 from transitions.extensions.asyncio import AsyncMachine
 
-from benchmarks._measure import Report, Target, alternate, command, cpu_seconds, ratio
+from benchmarks._measure import alternate, cpu_seconds, ratio
+from benchmarks._results import Report, Target, plain
+from benchmarks._suites import alone
 from fsm_plugins import LIFECYCLE, Deadlines, InvalidState, Plugin, PluginInfo
 
 __all__ = ["benchmark", "main"]
@@ -106,7 +108,7 @@ class ByHand:
             except StopIteration:
                 pass
             else:
-                async with asyncio.timeout(self.seconds):
+                async with asyncio.timeout(self.values):
                     await _carry_on(hook, waits_for)
         except BaseException as error:
             self.failure = error
@@ -129,7 +131,7 @@ class ByHandPlainly(ByHand):
             raise Refused(self.name, self.state, ("initialized",), self.in_flight)
         self.in_flight = "start"
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(self.values):
                 await self.on_start()
         except BaseException as error:
             self.failure = error
@@ -283,7 +285,7 @@ def benchmark() -> Report:
     by_hand = starts["start by hand"]
     return Report(
         "One guarded call: an empty hook, no listener",
-        starts | refusals,
+        [plain("start", "start, refused start", starts | refusals)],
         [f"a timer for every hook: {ratio(starts['start by hand, a timer for every hook'], by_hand):.2f} x by hand"],
         [
             Target("start, to the same by hand", ratio(starts["start"], by_hand), 1.5),
@@ -299,7 +301,7 @@ def benchmark() -> Report:
 
 def main() -> int:
     """Run this benchmark alone."""
-    return command("What one guarded call costs.", [benchmark])
+    return alone("What one guarded call costs.", benchmark)
 
 
 if __name__ == "__main__":
