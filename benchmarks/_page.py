@@ -22,8 +22,8 @@ HEAD: Final = """\
 
 What the package costs, beside what people would take instead and beside the limit: the least that the same guarantees
 can cost, written by hand for the one purpose. This page is made from the results under `benchmarks/results`.
-`make bench` measures everything, `make bench SAVE=1` writes this page anew, and `make bench-check` says whether a change
-has lost ground.
+`make bench` measures everything, `make bench SAVE=1` writes this page anew, and `make bench-check` says whether a
+change has lost ground.
 
 **How it is measured.** CPU time for one operation, the median of at least five repeats with the least and the greatest.
 Contenders take turns in one process, or in alternating processes where an import or the garbage of another would

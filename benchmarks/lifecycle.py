@@ -108,7 +108,7 @@ class ByHand:
             except StopIteration:
                 pass
             else:
-                async with asyncio.timeout(self.values):
+                async with asyncio.timeout(self.seconds):
                     await _carry_on(hook, waits_for)
         except BaseException as error:
             self.failure = error
@@ -131,7 +131,7 @@ class ByHandPlainly(ByHand):
             raise Refused(self.name, self.state, ("initialized",), self.in_flight)
         self.in_flight = "start"
         try:
-            async with asyncio.timeout(self.values):
+            async with asyncio.timeout(self.seconds):
                 await self.on_start()
         except BaseException as error:
             self.failure = error
