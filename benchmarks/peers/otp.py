@@ -1,4 +1,4 @@
-"""The supervisor of Erlang/OTP, where ``erl`` and ``erlc`` are installed: another runtime, measured by its own clocks."""
+"""The supervisor of Erlang/OTP, where ``erl`` and ``erlc`` are installed: another runtime and its own clocks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOTE: Final = "another runtime: each child is a process, with a heap and a mailb
 SOURCE: Final = Path(__file__).with_name("fleet.erl")
 # One scheduler, as an event loop has, that sleeps when there is nothing to do: spinning is CPU time, too.
 FLAGS: Final = ("-noshell", "-noinput", "+S", "1", "+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none")
-LEAST: Final = 50_000
+LEAST: Final = 20_000
 """Its clock of CPU time counts milliseconds, so small fleets live often."""
 
 
