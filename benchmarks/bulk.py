@@ -134,6 +134,8 @@ def memory(fleet: Fleet, names: list[str]) -> dict[str, float]:
 def benchmark() -> Report:
     """Measure plugins from ten to a hundred thousand."""
     known = list(fleets())
+    for fleet in known:
+        asyncio.run(fleet.check())
     with tempfile.TemporaryDirectory() as scratch:
         erlang = Path(scratch) if otp.built(Path(scratch)) else None
         lives, pair = measured(known, erlang)

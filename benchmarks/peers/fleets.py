@@ -7,6 +7,7 @@ A step that it does not have is left out. The hooks are empty: what is measured 
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,6 +65,9 @@ class Fleet(ABC):
     role: ClassVar[Role] = Role.PEER
     note: ClassVar[str] = ""
     most: ClassVar[int] = 100_000
+
+    async def check(self) -> None:  # noqa: B027
+        """Raise AssertionError unless a start that breaks does what the note says, where it speaks of that."""
 
     @abstractmethod
     async def life(self, names: list[str], step: Steps) -> None:
@@ -192,6 +196,19 @@ class _Aiomisc(Fleet):
 
         self._class: Any = type(library.Service)("Bare", (library.Service,), {"start": start, "stop": stop})
 
+    async def check(self) -> None:
+        async def start(_service: object) -> None:
+            raise OSError("port 80 is taken")
+
+        entrypoint = self._entrypoint(
+            type("Broken", (self._class,), {"start": start})(), log_config=False, catch_signals=()
+        )
+        try:
+            await entrypoint.__aenter__()
+        except OSError:
+            return
+        raise AssertionError("aiomisc did not tell of a start that broke")
+
     async def life(self, names: list[str], step: Steps) -> None:
         with step("make"):
             services = [self._class(name=name) for name in names]
@@ -237,7 +254,7 @@ class _Mode(Fleet):
 class _Ipopo(Fleet):
     name = "iPOPO"
     note = (
-        "synchronous; a start makes the component as well, and an exception in it is logged, not raised; "
+        "synchronous; a start makes the component as well; an exception in it is logged and not raised; "
         "100,000 are left out, as they take seconds and grow as they did before"
     )
     most = 10_000
@@ -256,6 +273,25 @@ class _Ipopo(Fleet):
 
         space = {"validate": decorators.Validate(validate), "invalidate": decorators.Invalidate(invalidate)}
         self._class: Any = decorators.ComponentFactory("bare")(type("Bare", (), space))
+
+    async def check(self) -> None:
+        def validate(self: object, bundle_context: object) -> None:
+            raise OSError("port 80 is taken")
+
+        decorators = installed("pelix.ipopo.decorators")
+        broken = decorators.ComponentFactory("broken")(type("Broken", (), {"validate": decorators.Validate(validate)}))
+        framework = self._framework.create_framework(["pelix.ipopo.core"])
+        logging.disable(logging.CRITICAL)
+        try:
+            framework.start()
+            context = framework.get_bundle_context()
+            with self._ipopo.use_ipopo(context) as ipopo:
+                ipopo.register_factory(context, broken)
+                ipopo.instantiate("broken", "broken")
+        finally:
+            logging.disable(logging.NOTSET)
+            framework.stop()
+            self._framework.FrameworkFactory.delete_framework()
 
     async def life(self, names: list[str], step: Steps) -> None:
         framework = self._framework.create_framework(["pelix.ipopo.core"])
