@@ -143,7 +143,7 @@ def benchmark() -> Report:
     if erlang is not None:
         whom[otp.NAME] = (Role.OTHER, f"{otp.NOTE}; OTP {otp.release()}")
     names = [f"bare-{number}" for number in range(KEPT)]
-    bytes_ = {fleet: memory(fleet, names) for fleet in known}
+    bytes_ = {fleet: memory(fleet, names) for fleet in known if fleet.role is not Role.OTHER}
     kept = tuple(Series(fleet.name, fleet.role, (Sample((taken["start_all"],)),)) for fleet, taken in bytes_.items())
     (ours,) = (fleet for fleet in known if fleet.role is Role.OURS)
     whole = {size: sample(life[LIFE] for life in lives[ours.name, size]) for size in SIZES}
