@@ -14,7 +14,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, TypeVar
@@ -27,7 +27,6 @@ __all__ = [
     "Stopwatch",
     "Taken",
     "alternate",
-    "cpu_seconds",
     "environment",
     "quantity",
     "ratio",
@@ -162,14 +161,6 @@ def alternate(contenders: Mapping[str, Callable[[], float | Taken]], repeats: in
         repeats: how many turns count.
     """
     return {name: sample(taken) for name, taken in turns(contenders, repeats).items()}
-
-
-async def cpu_seconds(calls: list[Callable[[], Awaitable[object]]]) -> float:
-    """Await every call, one after the other; return the CPU seconds for each."""
-    begin = time.process_time()
-    for call in calls:
-        await call()
-    return (time.process_time() - begin) / len(calls)
 
 
 def environment(packages: Iterable[str] = ()) -> dict[str, str]:
