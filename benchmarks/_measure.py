@@ -14,14 +14,27 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from attrs import define, frozen
 
-__all__ = ["REPEATS", "Sample", "Stopwatch", "Taken", "alternate", "cpu_seconds", "environment", "quantity", "ratio"]
+__all__ = [
+    "REPEATS",
+    "Sample",
+    "Stopwatch",
+    "Taken",
+    "alternate",
+    "environment",
+    "quantity",
+    "ratio",
+    "sample",
+    "turns",
+]
+
+T = TypeVar("T")
 
 REPEATS: Final = 7
 """The fewest repeats that a median is taken of."""
@@ -106,18 +119,17 @@ def ratio(sample: Sample, base: Sample) -> float:
     return statistics.median(a / b for a, b in zip(sample.values, base.values, strict=True))
 
 
-def alternate(contenders: Mapping[str, Callable[[], float | Taken]], repeats: int = REPEATS) -> dict[str, Sample]:
-    """Let the contenders take turns, after one turn to warm up that does not count.
+def turns(contenders: Mapping[str, Callable[[], T]], repeats: int = REPEATS) -> dict[str, list[T]]:
+    """Let the contenders take turns, after one turn to warm up that does not count; return what they returned.
 
     Garbage is collected before each measurement and not during it: when a collection comes is an accident, and how long
     it takes depends on what else the process holds.
 
     Args:
-        contenders: by name, a function that does the work and returns what one operation took: CPU seconds, or both.
+        contenders: by name, a function that does the work and measures it.
         repeats: how many turns count.
     """
-    values: dict[str, list[float]] = {name: [] for name in contenders}
-    wall: dict[str, list[float]] = {name: [] for name in contenders}
+    found: dict[str, list[T]] = {name: [] for name in contenders}
     for turn in range(-1, repeats):
         for name, contender in contenders.items():
             gc.collect()
@@ -126,22 +138,29 @@ def alternate(contenders: Mapping[str, Callable[[], float | Taken]], repeats: in
                 taken = contender()
             finally:
                 gc.enable()
-            if turn < 0:
-                continue
-            if isinstance(taken, Taken):
-                values[name].append(taken.cpu)
-                wall[name].append(taken.wall)
-            else:
-                values[name].append(taken)
-    return {name: Sample(tuple(values[name]), tuple(wall[name])) for name in contenders}
+            if turn >= 0:
+                found[name].append(taken)
+    return found
 
 
-async def cpu_seconds(calls: list[Callable[[], Awaitable[object]]]) -> float:
-    """Await every call, one after the other; return the CPU seconds for each."""
-    begin = time.process_time()
-    for call in calls:
-        await call()
-    return (time.process_time() - begin) / len(calls)
+def sample(taken: Iterable[float | Taken]) -> Sample:
+    """Return the repeats of one contender as a sample; wall times only where they were measured."""
+    values, wall = [], []
+    for each in taken:
+        values.append(each.cpu if isinstance(each, Taken) else each)
+        if isinstance(each, Taken):
+            wall.append(each.wall)
+    return Sample(tuple(values), tuple(wall))
+
+
+def alternate(contenders: Mapping[str, Callable[[], float | Taken]], repeats: int = REPEATS) -> dict[str, Sample]:
+    """Let the contenders take `turns`; return what one operation took each.
+
+    Args:
+        contenders: by name, a function that does the work and returns what one operation took: CPU seconds, or both.
+        repeats: how many turns count.
+    """
+    return {name: sample(taken) for name, taken in turns(contenders, repeats).items()}
 
 
 def environment(packages: Iterable[str] = ()) -> dict[str, str]:

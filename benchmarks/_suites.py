@@ -27,6 +27,7 @@ SUITES: Final = {
     "schedules": "benchmarks.schedules",
     "ironpost_logs": "benchmarks.ironpost_logs",
     "ironpost_sbom": "benchmarks.ironpost_sbom",
+    "ironpost_xdp": "benchmarks.ironpost_xdp",
 }
 """Name -> module with ``benchmark() -> Report`` and, if it has peers, their distributions in ``PACKAGES``."""
 

@@ -17,7 +17,7 @@ from typing import Final
 from benchmarks._measure import alternate, ratio
 from benchmarks._results import Report, Target, plain
 from benchmarks._suites import alone
-from benchmarks.lifecycle import Ours
+from benchmarks.peers.by_hand import Ours
 from fsm_plugins import RESTARTABLE, PluginRegistry
 from fsm_plugins.observe import Journal, RegistryTarget, last_states
 from fsm_plugins.observe.metrics import Metrics

@@ -17,7 +17,7 @@ from benchmarks._results import Report, Target
 from benchmarks._suites import alone
 from benchmarks.bulk import queue_pair
 from fsm_plugins import HealthStatus, Plugin, PluginInfo
-from fsm_plugins.verify.registry_space import RegistryResult, explore_registry
+from fsm_plugins.verify.registries import RegistryResult, explore_registry
 from fsm_plugins.verify.schedules import ScheduleResult, explore_schedules
 
 __all__ = ["benchmark", "main"]

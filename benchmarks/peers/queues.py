@@ -29,7 +29,7 @@ Run = Callable[[int, int, int], Coroutine[Any, Any, int]]
 
 
 class Ended(Exception):
-    """There are no more messages: what each contender's own sign of it is translated to, where speed does not matter."""
+    """There are no more messages: the sign of a contender that has none of its own."""
 
 
 @frozen

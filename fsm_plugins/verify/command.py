@@ -16,14 +16,14 @@ from attrs import evolve
 
 from fsm_plugins.errors import DefinitionError
 from fsm_plugins.lifecycle import LIFECYCLE
+from fsm_plugins.verify.base.script import BadToken, Token
+from fsm_plugins.verify.base.targets import CannotVerify
 from fsm_plugins.verify.child import Order, Said, carry_out
-from fsm_plugins.verify.codes import CHECKS, LAYERS, find_check
 from fsm_plugins.verify.conformance import conform_file, lifecycle_named
-from fsm_plugins.verify.export import to_promela, to_tla
-from fsm_plugins.verify.rendering import FORMATS, from_json, render
-from fsm_plugins.verify.report import INCONCLUSIVE, REFUTED, USAGE, Report, Scope
-from fsm_plugins.verify.script import BadToken, Token
-from fsm_plugins.verify.subject import CannotVerify
+from fsm_plugins.verify.registries.export import to_promela, to_tla
+from fsm_plugins.verify.reports.codes import CHECKS, LAYERS, find_check
+from fsm_plugins.verify.reports.rendering import FORMATS, from_json, render
+from fsm_plugins.verify.reports.report import INCONCLUSIVE, REFUTED, USAGE, Report, Scope
 from fsm_plugins.verify.verifying import ALL_LAYERS
 
 __all__ = ["conform", "explain", "export", "replay", "verify"]
