@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import frozen
 
 from benchmarks._results import Role
 from fsm_plugins.channels import Receiver, Sender, channel
@@ -54,6 +54,7 @@ class Contender:
     Attributes:
         run: the measured traffic, in the contender's own idiom.
         pair: makes a channel of a capacity for one producer at a time; None where another row stands for it.
+        one_to_one: True if it is for one producer only, False if it is shown for many only.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Contender:
     run: Run
     pair: Callable[[int], Pair] | None = None
     note: str = ""
-    one_to_one: bool = field(default=False)
+    one_to_one: bool | None = None
 
 
 # Ours -----------------------------------------------------------------------------------------------------------------
@@ -178,6 +179,84 @@ class ByHand:
         self._closed = True
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
+
+
+class InLine(ByHand):
+    """The same for many producers, who are served in the order in which they began to wait."""
+
+    __slots__ = ("_line", "_promised", "producers")
+
+    def __init__(self, capacity: int, producers: int) -> None:
+        super().__init__(capacity)
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._promised = 0
+        self.producers = producers
+
+    async def send(self, item: Any) -> None:
+        """Put ``item`` down, when it is its turn."""
+        items = self._items
+        if len(items) + self._promised >= self._capacity:
+            turn = self._loop.create_future()
+            self._line.append(turn)
+            try:
+                await turn
+            except BaseException:
+                if turn.done() and not turn.cancelled():
+                    self._promised -= 1
+                    self._next()
+                raise
+            self._promised -= 1
+        items.append(item)
+        if (arrived := self._arrived) is not None:
+            self._arrived = None
+            if not arrived.done():
+                arrived.set_result(None)
+
+    async def receive(self) -> Any:
+        """Take the oldest item, as soon as there is one. Raises Ended."""
+        items = self._items
+        while not items:
+            if self._closed:
+                raise Ended
+            self._arrived = self._loop.create_future()
+            await self._arrived
+        item = items.popleft()
+        if self._line:
+            self._next()
+        return item
+
+    def _next(self) -> None:
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self._promised += 1
+                return
+
+    def close(self) -> None:
+        """Say that this producer is done."""
+        self.producers -= 1
+        if not self.producers:
+            super().close()
+
+
+async def _limit_in_line(messages: int, capacity: int, producers: int) -> int:
+    pipe = InLine(capacity, producers)
+
+    async def produce(share: int) -> None:
+        for i in range(share):
+            await pipe.send(i)
+        pipe.close()
+
+    tasks = [asyncio.create_task(produce(messages // producers)) for _ in range(producers)]
+    count = 0
+    try:
+        while True:
+            await pipe.receive()
+            count += 1
+    except Ended:
+        await asyncio.gather(*tasks)
+        return count
 
 
 async def _limit(messages: int, capacity: int, producers: int) -> int:
@@ -301,7 +380,14 @@ def contenders() -> list[Contender]:
         Contender("recv_many(64)", Role.OTHER, _ours(_by_batch(64))),
         Contender("recv_many(1024)", Role.OTHER, _ours(_by_batch(1024))),
         Contender("by hand", Role.LIMIT, _limit, _limit_pair, "for one producer and one consumer", one_to_one=True),
-        Contender(QUEUE, Role.PEER, _queue(asyncio.Queue), _queue_pair(asyncio.Queue), "has no end before Python 3.13"),
+        Contender("by hand, in line", Role.LIMIT, _limit_in_line, note="for many producers", one_to_one=False),
+        Contender(
+            QUEUE,
+            Role.PEER,
+            _queue(asyncio.Queue),
+            _queue_pair(asyncio.Queue),
+            "has no end before Python 3.13; a producer may overtake those who wait, which halves the waits",
+        ),
     ]
     if anyio := _importable("anyio"):
         found.append(_anyio(anyio))
