@@ -14,10 +14,14 @@ __all__ = ["WIDE", "bars"]
 WIDE: Final = 30
 """From this ratio of the longest to the shortest bar on, the scale is logarithmic, or the short ones would vanish."""
 
-_LABELS, _BARS, _VALUES, _ROW, _TOP = 270, 330, 190, 26, 34
+_LABELS, _BARS, _VALUES, _ROW, _TOP = 330, 320, 190, 26, 34
+_TICKS: Final = {
+    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")),
+    "B": ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
+}
 _STYLE: Final = """
 text { font: 13px system-ui, sans-serif; fill: #1f2937 }
-.small { font-size: 11px; fill: #6b7280 }
+.small { font-size: 11px; fill: #6b7280 } .bold { font-weight: 600 }
 .ours { fill: #2563eb } .limit { fill: #16a34a } .peer { fill: #94a3b8 } .other { fill: #cbd5e1 }
 .grid { stroke: #9ca3af; stroke-opacity: .35 }
 @media (prefers-color-scheme: dark) { text { fill: #e5e7eb } .small { fill: #9ca3af } .other { fill: #64748b } }
@@ -48,7 +52,7 @@ def bars(table: Table, index: int) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
         f"<title>{escape(table.title)}</title>",
         f"<style>{_STYLE}</style>",
-        f'<text x="0" y="16" font-weight="600">{escape(caption(table, index))}</text>',
+        f'<text x="0" y="16" class="bold">{escape(caption(table, index, logarithmic))}</text>',
     ]
     if logarithmic:
         step = floor
@@ -57,12 +61,12 @@ def bars(table: Table, index: int) -> str:
             lines.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{height - 18}"/>')
             lines.append(
                 f'<text class="small" x="{x:.1f}" y="{height - 5}" text-anchor="middle">'
-                f"{escape(quantity(step, table.unit).replace('.00', '').replace('.0', ''))}</text>"
+                f"{escape(tick(step, table.unit))}</text>"
             )
             step *= 10
     for row, (each, value) in enumerate(measured):
         y = _TOP + _ROW * row
-        weight = ' font-weight="600"' if each.role is Role.OURS else ""
+        weight = ' class="bold"' if each.role is Role.OURS else ""
         long = max(length(value), 1)
         lines += [
             f'<text x="{_LABELS - 8}" y="{y + 15}" text-anchor="end"{weight}>{escape(label(each))}</text>',
@@ -72,10 +76,19 @@ def bars(table: Table, index: int) -> str:
     return "\n".join([*lines, "</svg>", ""])
 
 
-def caption(table: Table, index: int) -> str:
+def caption(table: Table, index: int, logarithmic: bool) -> str:
     """Return what the picture shows."""
     at = f", {table.points[index]:,} {table.axis}" if table.axis else ""
-    return f"{table.title}{at} ({'more' if table.more else 'less'} is better)"
+    scale = ", logarithmic scale" if logarithmic else ""
+    return f"{table.title}{at} ({'more' if table.more else 'less'} is better{scale})"
+
+
+def tick(value: float, unit: str) -> str:
+    """Return a power of ten as a label of the scale."""
+    for least, name in _TICKS.get(unit, ()):
+        if value >= least * 0.999:
+            return f"{value / least:g} {name}"
+    return f"{value:,g} {unit}"
 
 
 def label(series: Series) -> str:

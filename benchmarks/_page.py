@@ -82,17 +82,18 @@ def _losses(reports: Mapping[str, Report]) -> Iterator[str]:
 
 
 def _lost(table: Table) -> Iterator[str]:
-    """Say at which points a peer is better than the best of ours by more than a twentieth."""
-    for index, point in enumerate(table.points):
-        mine = _best(table, index)
-        peer = table.best_peer(index)
-        if mine is None or peer is None:
-            continue
-        factor = table.times(mine.samples[index], peer.samples[index])
-        if factor is not None and factor < 0.95:
-            at = f", {point:,} {table.axis}" if table.axis else ""
+    """Say which peers are better than the best of ours by more than a twentieth, and at which points."""
+    for peer in table.of(Role.PEER):
+        found = []
+        for index, point in enumerate(table.points):
+            mine = _best(table, index)
+            factor = None if mine is None else table.times(mine.samples[index], peer.samples[index])
+            if factor is not None and factor < 0.95:
+                at = f" at {point:,} {table.axis}" if table.axis else ""
+                found.append(f"{1 / factor:.2f} times as good{at}")
+        if found:
             weaker = f" ({peer.note})" if peer.note else ""
-            yield f"- {table.title}{at}: {peer.name} is {1 / factor:.2f} times as good{weaker}."
+            yield f"- {table.title}: **{peer.name}** is {', '.join(found)}{weaker}."
 
 
 def _best(table: Table, index: int) -> Series | None:
@@ -124,7 +125,7 @@ def _table(table: Table, *, heading: bool) -> Iterator[str]:
             cells = [_median(sample, table.unit) for sample in each.samples]
             yield f"| {_name(each)} | " + " | ".join(cells) + f" | {'' if exponent is None else f'n^{exponent:.2f}'} |"
     else:
-        yield "| | median | least .. greatest | wall | of ours |"
+        yield "| | median | least .. greatest | wall | to ours |"
         yield "|---|---:|---:|---:|---:|"
         ours = next(iter(table.of(Role.OURS)), None)
         for each in table.series:

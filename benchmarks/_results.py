@@ -110,8 +110,9 @@ class Table:
             for each in self.series:
                 sample = each.samples[index]
                 line = f"  {each.name:<46}{'not measured' if sample is None else sample.text(self.unit)}"
-                better = None if ours is None or each is ours else self.times(ours.samples[index], sample)
-                print(line if better is None else f"{line:<92}ours is {better:,.2f} x as good")
+                mine = None if ours is None or each is ours else ours.samples[index]
+                factor = None if mine is None or sample is None or not mine.median else ratio(sample, mine)
+                print(line if factor is None else f"{line:<92}{factor:,.2f} x ours")
         if self.axis:
             slopes = {each.name: self.exponent(each) for each in self.series}
             told = ", ".join(f"{name} {slope:+.2f}" for name, slope in slopes.items() if slope is not None)
