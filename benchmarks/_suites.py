@@ -21,6 +21,7 @@ SUITES: Final = {
     "imports": "benchmarks.imports",
     "bulk": "benchmarks.bulk",
     "channels": "benchmarks.channels",
+    "application": "benchmarks.application",
     "supervision": "benchmarks.supervision",
     "observe": "benchmarks.observe",
     "verify": "benchmarks.verify",
