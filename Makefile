@@ -6,7 +6,7 @@ JOBS ?= 2
 SECONDS ?= 600
 SYSTEM_FILES := test_guard_podman.py test_network_sources.py test_network_interfaces.py
 
-.PHONY: help demo test lint types layers tests wheel bench verify soak mutants diagrams test-render test-system clean
+.PHONY: help demo test lint types layers tests wheel bench bench-check verify soak mutants diagrams test-render test-system clean
 
 help:            ## say what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
@@ -38,8 +38,11 @@ wheel: .venv/dev ## build the wheel, and try it in an environment with nothing e
 	cd examples/words && ../../.venv-wheel/bin/python ../../tests/smoke.py
 	rm -rf .venv-wheel
 
-bench: .venv/dev ## measure the core against what it is compared with
-	$(BIN)/python -m benchmarks
+bench: .venv-bench/ready ## measure everything beside its peers (about 15 minutes); SAVE=1 keeps the results
+	.venv-bench/bin/python -m benchmarks $(if $(SAVE),--save) $(ONLY)
+
+bench-check: .venv-bench/ready ## measure again, and fail if a ratio has lost ground; ONLY="lifecycle channels" for some
+	.venv-bench/bin/python -m benchmarks.check $(ONLY)
 
 soak: .venv/dev  ## let 200 plugins crash at random for ten minutes (SECONDS=600), and see that nothing leaks
 	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
@@ -64,7 +67,7 @@ diagrams: .venv/dev ## write the pictures of the documentation anew
 	$(BIN)/python docs/state-diagrams/make.py
 
 clean:
-	rm -rf .venv .venv-wheel dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench .venv-wheel dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/core: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
@@ -79,4 +82,9 @@ clean:
 
 .venv/dev: .venv/core examples/ironpost/pyproject.toml
 	$(BIN)/pip install --quiet --group dev --editable examples/ironpost
+	@touch $@
+
+.venv-bench/ready: pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --editable '.[metrics,web,verify]' --editable examples/ironpost -r benchmarks/requirements.txt
 	@touch $@

@@ -12,30 +12,44 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Final
 
-from attrs import define
+from benchmarks._measure import Sample, Taken, ratio, sample, turns
+from benchmarks._results import Report, Role, Series, Table, Target, plain
+from benchmarks._suites import alone
+from benchmarks.peers import otp
+from benchmarks.peers.fleets import DISTRIBUTIONS, STEPS, Fleet, Steps, fleets
 
-from benchmarks._measure import REPEATS, Report, Sample, Target, alternate, command, ratio
-from fsm_plugins import Plugin, PluginInfo, PluginRegistry
+__all__ = ["benchmark", "main", "queue_pair"]
 
-__all__ = ["benchmark", "main"]
+PACKAGES: Final = DISTRIBUTIONS
+REPEATS: Final = 5
+SIZES: Final = (10, 100, 1_000, 10_000, 100_000)
+LEAST: Final = 2_000
+"""Small fleets live more than once in one measurement, until there were so many objects."""
 
-FEW: Final = 1_000
-MANY: Final = 10_000
-MOST: Final = 100_000
+KEPT: Final = 10_000
+"""How many are held while memory is looked at."""
+
 PAIR: Final = "asyncio.Queue put and get"
-STEPS: Final = ("register", "init_all", "start_all", "stop_all")
+PAIRS: Final = 10_000
+LIFE: Final = "life"
+TITLES: Final = {
+    LIFE: "register, init_all, start_all and stop_all: one of many plugins, its whole life",
+    "register": "register: one of many plugins",
+    "init_all": "init_all: one of many plugins",
+    "start_all": "start_all: one of many plugins",
+    "health_check_all": "health_check_all: one of many plugins",
+    "stop_all": "stop_all: one of many plugins",
+}
 
-
-@define
-class Bare(Plugin):
-    """A plugin without fields or hooks."""
-
-    info = PluginInfo("bare", "1.0.0")
+Lived = dict[str, Taken]
 
 
 def queue_pair() -> float:
@@ -44,110 +58,119 @@ def queue_pair() -> float:
     async def run() -> float:
         queue: asyncio.Queue[int] = asyncio.Queue()
         begin = time.process_time()
-        for item in range(MANY):
+        for item in range(PAIRS):
             await queue.put(item)
             await queue.get()
-        return (time.process_time() - begin) / MANY
+        return (time.process_time() - begin) / PAIRS
 
     return asyncio.run(run())
 
 
-def whole_life(names: list[str], steps: dict[str, list[float]] | None = None) -> Callable[[], float]:
-    """Return a measurement of all that a registry does with one plugin for each name.
-
-    Args:
-        names: of the plugins.
-        steps: takes the CPU seconds of each step for one plugin, if it is given.
-    """
-
-    async def run() -> float:
-        registry = PluginRegistry()
-        plugins = [Bare(name=name) for name in names]
-        times = [time.process_time()]
-        for plugin in plugins:
-            registry.register(plugin)
-        times.append(time.process_time())
-        for call in (registry.init_all, registry.start_all, registry.stop_all):
-            await call()
-            times.append(time.process_time())
-        assert all(plugin.state == "stopped" for plugin in plugins)
-        if steps is not None:
-            for step, begin, end in zip(STEPS, times, times[1:], strict=False):
-                steps.setdefault(step, []).append((end - begin) / len(names))
-        return (times[-1] - times[0]) / len(names)
-
-    return lambda: asyncio.run(run())
-
-
-def memory(names: list[str]) -> dict[str, float]:
-    """Return the bytes for one plugin in each state that it goes through."""
-    taken: dict[str, float] = {}
+def lived(fleet: Fleet, names: list[str]) -> Lived:
+    """Return what each step took for one of the objects with these names."""
+    steps, rounds = Steps(), max(1, LEAST // len(names))
 
     async def run() -> None:
-        registry = PluginRegistry()
-        plugins: list[Bare | None] = [None] * len(names)
+        for _ in range(rounds):
+            await fleet.life(names, steps)
 
-        def look(state: str) -> None:
-            gc.collect()
-            taken[state] = (tracemalloc.get_traced_memory()[0] - before) / len(names)
-
-        gc.collect()
-        tracemalloc.start()
-        before = tracemalloc.get_traced_memory()[0]
-        for i, name in enumerate(names):
-            plugins[i] = Bare(name=name)
-        look("created")
-        for plugin in plugins:
-            assert plugin is not None
-            registry.register(plugin)
-        look("registered")
-        await registry.init_all()
-        await registry.start_all()
-        look("running")
-        await registry.stop_all()
-        look("stopped")
-        tracemalloc.stop()
-
-    whole_life(names[:1])()  # what is made once, for the first plugin of all, is not counted
     asyncio.run(run())
+    return steps.each(len(names) * rounds)
+
+
+def of_life(taken: Lived) -> Lived:
+    """Add the whole life: all steps but the making of the object, and the question for its health."""
+    parts = [taken[step] for step in STEPS if step in taken and step not in ("make", "health_check_all")]
+    return {**taken, LIFE: Taken(sum(part.cpu for part in parts), sum(part.wall for part in parts))}
+
+
+def measured(known: Iterable[Fleet], erlang: Path | None) -> tuple[dict[tuple[str, int], list[Lived]], Sample]:
+    """Let everybody live at every size, in turns; return that by name and size, and what a queue pair took."""
+    names = [f"bare-{number}" for number in range(max(SIZES))]
+    calls: dict[str, Callable[[], Lived]] = {PAIR: lambda: {PAIR: Taken(queue_pair(), 0.0)}}
+    keys: dict[str, tuple[str, int]] = {}
+    for size in SIZES:
+        for fleet in known:
+            if size <= fleet.most:
+                keys[f"{fleet.name} {size}"] = (fleet.name, size)
+                calls[f"{fleet.name} {size}"] = partial(lived, fleet, names[:size])
+        if erlang is not None:
+            keys[f"{otp.NAME} {size}"] = (otp.NAME, size)
+            calls[f"{otp.NAME} {size}"] = partial(otp.life, erlang, size)
+    found = turns(calls, REPEATS)
+    pairs = Sample(tuple(taken[PAIR].cpu for taken in found.pop(PAIR)))
+    return {keys[key]: [of_life(taken) for taken in lives] for key, lives in found.items()}, pairs
+
+
+def table(step: str, lives: Mapping[tuple[str, int], list[Lived]], whom: Mapping[str, tuple[Role, str]]) -> Table:
+    """Return what one step took everybody who has it."""
+
+    def at(name: str, size: int) -> Sample | None:
+        taken = [life[step] for life in lives.get((name, size), ()) if step in life]
+        return sample(taken) if taken else None
+
+    series = [Series(name, role, tuple(at(name, size) for size in SIZES), note) for name, (role, note) in whom.items()]
+    having = tuple(each for each in series if any(one is not None for one in each.samples))
+    return Table(f"bulk-{step}", TITLES[step], having, axis="plugins", points=SIZES)
+
+
+def memory(fleet: Fleet, names: list[str]) -> dict[str, float]:
+    """Return the bytes for one object at the end of each step."""
+    taken: dict[str, float] = {}
+
+    def look(step: str) -> None:
+        gc.collect()
+        taken[step] = (tracemalloc.get_traced_memory()[0] - before) / len(names)
+
+    asyncio.run(fleet.life(names[:1], Steps()))  # what is made once, for the first of all, is not counted
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    asyncio.run(fleet.life(names, Steps(look)))
+    tracemalloc.stop()
     return taken
 
 
 def benchmark() -> Report:
-    """Measure plugins by the thousand, ten thousand and hundred thousand."""
-    names = [f"bare-{i}" for i in range(MOST)]
-    steps: dict[str, list[float]] = {}
-    lives = {n: f"{n:,} plugins, each" for n in (FEW, MANY, MOST)}
-    samples = alternate(
-        {
-            PAIR: queue_pair,
-            lives[FEW]: whole_life(names[:FEW]),
-            lives[MANY]: whole_life(names[:MANY], steps),
-            lives[MOST]: whole_life(names),
-        },
-        REPEATS,
-    )
-    of_many = {f"  {step}": Sample(tuple(seconds[1:])) for step, seconds in steps.items()}  # the first was the warm-up
-    pairs = ratio(samples[lives[MANY]], samples[PAIR])
-    taken = memory(names[:MANY])
+    """Measure plugins from ten to a hundred thousand."""
+    known = list(fleets())
+    for fleet in known:
+        asyncio.run(fleet.check())
+    with tempfile.TemporaryDirectory() as scratch:
+        erlang = Path(scratch) if otp.built(Path(scratch)) else None
+        lives, pair = measured(known, erlang)
+    whom = {fleet.name: (fleet.role, fleet.note) for fleet in known}
+    if erlang is not None:
+        whom[otp.NAME] = (Role.OTHER, f"{otp.NOTE}; OTP {otp.release()}")
+    names = [f"bare-{number}" for number in range(KEPT)]
+    bytes_ = {fleet: memory(fleet, names) for fleet in known if fleet.role is not Role.OTHER}
+    kept = tuple(Series(fleet.name, fleet.role, (Sample((taken["start_all"],)),)) for fleet, taken in bytes_.items())
+    (ours,) = (fleet for fleet in known if fleet.role is Role.OURS)
+    whole = {size: sample(life[LIFE] for life in lives[ours.name, size]) for size in SIZES}
+    pairs = ratio(whole[10_000], pair)
+    tables = [table(step, lives, whom) for step in TITLES]
     return Report(
-        "Many plugins: register, init_all, start_all and stop_all",
-        samples | of_many,
+        "Many plugins: register, init_all, start_all, health_check_all and stop_all",
         [
-            f"one of {MANY:,} plugins takes as long as {pairs:.2f} queue pairs",
-            "bytes for one plugin: " + ", ".join(f"{state} {size:,.0f}" for state, size in taken.items()),
+            *tables,
+            plain("bulk-pair", "The unit of time", {PAIR: pair}),
+            Table("bulk-memory", f"One of {KEPT:,}, running", kept, unit="B", tolerance=0.05),
+        ],
+        [
+            f"one of 10,000 plugins takes as long as {pairs:.2f} queue pairs",
+            "bytes for one plugin after: " + ", ".join(f"{step} {size:,.0f}" for step, size in bytes_[ours].items()),
         ],
         [
             Target("one of 10,000 plugins, if a queue pair takes 1 us", pairs, 15, "us"),
-            Target("one of 100,000 plugins, to one of 1,000", ratio(samples[lives[MOST]], samples[lives[FEW]]), 1.3),
-            Target("memory of one plugin that is registered and running", taken["running"] / 1000, 1.2, "kB"),
+            Target("one of 100,000 plugins, to one of 1,000", ratio(whole[100_000], whole[1_000]), 1.3),
+            Target("memory of one plugin that is registered and running", bytes_[ours]["start_all"] / 1000, 1.2, "kB"),
         ],
     )
 
 
 def main() -> int:
     """Run this benchmark alone."""
-    return command("What many plugins cost.", [benchmark])
+    return alone("What many plugins cost.", benchmark, PACKAGES)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from benchmarks._measure import Report, Target, alternate, command, ratio
+from benchmarks._measure import alternate, ratio
+from benchmarks._results import Report, Target, plain
+from benchmarks._suites import alone
 from fsm_plugins import Receiver, Sender, channel
 from ironpost.events import AlertEvent, Severity
 from ironpost.logs import LogPipeline
@@ -139,14 +141,15 @@ def benchmark() -> Report:
                 for n in range(missing)
             )
         )
-        report.samples = alternate(
+        samples = alternate(
             {
                 "file -> parse -> 20 rules -> alert": lambda: asyncio.run(pipeline(file, LINES, more)),
                 "parse -> 20 rules": matched(20, lines),
                 "parse -> 500 rules": matched(500, lines),
             }
         )
-    whole, few, many = report.samples.values()
+    report.tables.append(plain("ironpost-lines", "One line of a log", samples))
+    whole, few, many = samples.values()
     grown = growth()
     report.notes.append(f"{1 / whole.median:,.0f} lines/s on one core; memory: {grown:.2f} bytes for each new line")
     report.targets = [
@@ -158,4 +161,4 @@ def benchmark() -> Report:
 
 
 if __name__ == "__main__":
-    raise SystemExit(command("What a line of a log costs.", [benchmark]))
+    raise SystemExit(alone("What a line of a log costs.", benchmark))

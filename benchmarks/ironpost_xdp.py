@@ -23,7 +23,9 @@ from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from benchmarks._measure import Report, Target, alternate, command, ratio
+from benchmarks._measure import alternate, ratio
+from benchmarks._results import Report, Target, plain
+from benchmarks._suites import alone
 from ironpost.network import Interface, SourceError, Xdp
 from ironpost.network.sources import Source
 
@@ -156,7 +158,7 @@ def _benchmark(title: str, sender: socket.socket) -> Report:
         notes.append(f"flood for {FLOOD:g} s, {name}: {sent:,} sent, {read:,} read, {other:,} counted as {lost}")
     return Report(
         title,
-        samples,
+        [plain("ironpost-packet", "One packet", samples)],
         notes,
         [
             Target("xdp: CPU time for a packet, against af_packet", ratio(samples["xdp"], samples["af_packet"]), 0.5),
@@ -166,4 +168,4 @@ def _benchmark(title: str, sender: socket.socket) -> Report:
 
 
 if __name__ == "__main__":
-    sys.exit(command("What a packet of an interface costs.", [benchmark]))
+    sys.exit(alone("What a packet of an interface costs.", benchmark))

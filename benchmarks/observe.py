@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from benchmarks._measure import Report, Target, alternate, command, ratio
-from benchmarks.lifecycle import Ours
+from benchmarks._measure import alternate, ratio
+from benchmarks._results import Report, Target, plain
+from benchmarks._suites import alone
+from benchmarks.peers.by_hand import Ours
 from fsm_plugins import RESTARTABLE, PluginRegistry
 from fsm_plugins.observe import Journal, RegistryTarget, last_states
 from fsm_plugins.observe.metrics import Metrics
@@ -98,7 +100,7 @@ def benchmark() -> Report:
             REPEATS,
         )
     base = samples["nobody listens"]
-    report = Report("One guarded start with an empty hook, observed", samples)
+    report = Report("One guarded start with an empty hook, observed", [plain("observe", "One start", samples)])
     report.notes = [f"{name}: {ratio(sample, base):.2f} x" for name, sample in samples.items() if sample is not base]
     report.targets = [
         Target(
@@ -113,7 +115,7 @@ def benchmark() -> Report:
 
 def main() -> int:
     """Run it as a command."""
-    return command("What it costs to observe.", [benchmark])
+    return alone("What it costs to observe.", benchmark)
 
 
 if __name__ == "__main__":

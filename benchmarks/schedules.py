@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks._measure import REPEATS, Report, Target, command
+from benchmarks._measure import REPEATS
+from benchmarks._results import Report, Target
+from benchmarks._suites import alone
 from benchmarks.bulk import queue_pair
 from fsm_plugins import HealthStatus, Plugin, PluginInfo
 from fsm_plugins.verify.registries import RegistryResult, explore_registry
@@ -118,7 +120,7 @@ def benchmark() -> Report:
     each = many / count.schedules
     return Report(
         "Exploration: registries, schedules",
-        {},
+        [],
         [
             f"registry of 6: {result.states} states, {result.edges:,} calls, {six / result.edges * 1e6:.1f} us each",
             *notes,
@@ -138,7 +140,7 @@ def benchmark() -> Report:
 
 def main() -> int:
     """Run this benchmark alone."""
-    return command("What exploration costs.", [benchmark])
+    return alone("What exploration costs.", benchmark)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ from typing import Final
 
 from attrs import Factory, define
 
-from benchmarks._measure import Report, Sample, Target, alternate, command, ratio
+from benchmarks._measure import alternate, ratio
+from benchmarks._results import Report, Target, plain
+from benchmarks._suites import alone
 from fsm_plugins import HealthStatus, Plugin, PluginInfo
 from fsm_plugins.orchestrator import Orchestrator, PluginSpec
 from fsm_plugins.supervision import Action, Backoff, Health, Policy, SupervisionEvent, Supervisor
@@ -176,7 +178,7 @@ def benchmark() -> Report:
     milliseconds = statistics.median(waited) * 1e3
     return Report(
         "Supervision",
-        samples | {f"a second of health checks of {CHECKED:,} plugins": Sample(checks.seconds)},
+        [plain("supervision", "A restart, a start", samples | {f"health checks of {CHECKED:,} plugins, each": checks})],
         [
             f"from crash to restart: {milliseconds:.2f} ms beyond the back-off, at most {max(waited) * 1e3:.2f} ms",
             "a restart leaves behind: " + ", ".join(f"{size:.0f} bytes of {count:,}" for count, size in left.items()),
@@ -193,7 +195,7 @@ def benchmark() -> Report:
 
 def main() -> int:
     """Run this benchmark alone."""
-    return command("What it costs to be supervised.", [benchmark])
+    return alone("What it costs to be supervised.", benchmark)
 
 
 if __name__ == "__main__":

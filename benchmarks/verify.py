@@ -9,7 +9,9 @@ import asyncio
 import time
 from typing import Final
 
-from benchmarks._measure import Report, Target, alternate, command
+from benchmarks._measure import alternate
+from benchmarks._results import Report, Target, plain
+from benchmarks._suites import alone
 from fsm_plugins import RESTARTABLE, Plugin, PluginInfo
 from fsm_plugins.verify import Scope, verify
 
@@ -61,7 +63,7 @@ def benchmark() -> Report:
     many = verify(Restartable, scope=Scope(depth=6, faults=1)).runs
     return Report(
         "Verification of a correct plugin, one fault at every await",
-        samples,
+        [plain("verify", "One verification", samples)],
         [f"runs: {runs} and {many}; for each {samples[stock].median / runs * 1e3:.2f} ms"],
         [Target(f"a correct 3-hook plugin, depth {DEPTH}, 1 fault", samples[stock].median, 1.0, "s")],
     )
@@ -69,7 +71,7 @@ def benchmark() -> Report:
 
 def main() -> int:
     """Run this benchmark alone."""
-    return command("What a verification costs.", [benchmark])
+    return alone("What a verification costs.", benchmark)
 
 
 if __name__ == "__main__":

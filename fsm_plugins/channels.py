@@ -132,6 +132,26 @@ class _Channel(Generic[T]):
         else:
             self.credit = _NO_CREDIT
 
+    def take(self) -> T:
+        """Take the oldest message for a receiver that found the gate shut, and serve whoever waits for its slot."""
+        item = self.queue.popleft()
+        waiting = self.waiting
+        if not waiting:
+            # With nothing left the gates stay shut: the receiver is about to come back and shut them, or a sender comes
+            # first and settles.
+            if self.queue:
+                self.settle()
+            return item
+        waiter, _ = waiting.popleft()
+        if waiter.done():
+            self.settle()
+        else:
+            waiter.set_result(True)
+            self.promised += 1
+            if not waiting:
+                self.ready = self.queue
+        return item
+
     def accepted(self) -> int:
         """Return how many messages were accepted. What the credit has yielded is counted by what is left of it."""
         return self.sent + self.granted - length_hint(self.credit)
@@ -241,11 +261,13 @@ class Sender(_Handle, Generic[T_contra]):
         for _ in gate.credit:
             gate.queue.append(item)
             return
-        if not self._has_room():
+        promised = not self._has_room()
+        if promised:
             await self._turn()
         gate.queue.append(item)
         gate.sent += 1
-        gate.settle()
+        if not promised or gate.reader is not None:  # a promise that is kept changes nothing for those who wait in line
+            gate.settle()
 
     def try_send(self, item: T_contra) -> None:
         """Send one message now, or not at all.
@@ -414,9 +436,7 @@ class Receiver(_Handle, Generic[T_co]):
         if ready := self._gate.ready:
             return ready.popleft()  # type: ignore[no-any-return]
         if self._has_message() or await self._arrival():
-            item: T_co = self._channel.queue.popleft()
-            self._channel.settle()
-            return item
+            return self._channel.take()  # type: ignore[no-any-return]
         raise ChannelClosed(self._end())
 
     async def recv_many(self, limit: int) -> list[T_co]:
@@ -451,9 +471,7 @@ class Receiver(_Handle, Generic[T_co]):
         if ready := self._gate.ready:
             return ready.popleft()  # type: ignore[no-any-return]
         if self._has_message() or await self._arrival():
-            item: T_co = self._channel.queue.popleft()
-            self._channel.settle()
-            return item
+            return self._channel.take()  # type: ignore[no-any-return]
         raise StopAsyncIteration
 
     async def drained(self) -> None:

@@ -59,8 +59,32 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "the sender that came last is served first",
         _FILE,
-        "waiter, _ = waiting.popleft()",
-        "waiter, _ = waiting.pop()",
+        "            waiter, _ = waiting.popleft()\n            if not waiter",
+        "            waiter, _ = waiting.pop()\n            if not waiter",
+    ),
+    (
+        "the sender that came last gets the slot of a message that is taken",
+        _FILE,
+        "        waiter, _ = waiting.popleft()\n        if waiter",
+        "        waiter, _ = waiting.pop()\n        if waiter",
+    ),
+    (
+        "the slot of a message that is taken is not promised",
+        _FILE,
+        "            waiter.set_result(True)\n            self.promised += 1\n            if not waiting:",
+        "            waiter.set_result(True)\n            if not waiting:",
+    ),
+    (
+        "the slot of a message that is taken is lost with a cancelled sender",
+        _FILE,
+        "        if waiter.done():\n            self.settle()\n        else:",
+        "        if not waiter.done():",
+    ),
+    (
+        "a send that has waited wakes no receiver",
+        _FILE,
+        "        if not promised or gate.reader is not None:",
+        "        if not promised:",
     ),
     (
         "a granted slot is not promised, so that others may take it",
@@ -236,40 +260,26 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         _FILE,
         (
             "        if self._has_message() or await self._arrival():\n"
-            "            item: T_co = self._channel.queue.popleft()\n"
-            "            self._channel.settle()\n"
-            "            return item\n"
+            "            return self._channel.take()  # type: ignore[no-any-return]\n"
             "        raise ChannelClosed(self._end())"
         ),
         (
             "        if not self._channel.closed and (self._has_message() or await self._arrival()):\n"
-            "            item: T_co = self._channel.queue.popleft()\n"
-            "            self._channel.settle()\n"
-            "            return item\n"
+            "            return self._channel.take()  # type: ignore[no-any-return]\n"
             "        raise ChannelClosed(self._end())"
         ),
     ),
     (
         "a receive that had to look serves nobody",
         _FILE,
-        "            self._channel.settle()\n            return item\n        raise ChannelClosed(self._end())",
-        "            return item\n        raise ChannelClosed(self._end())",
+        "        waiting = self.waiting\n        if not waiting:\n            # With",
+        "        waiting = self.waiting\n        if waiting or not waiting:\n            # With",
     ),
     (
         "last in, first out",
         _FILE,
-        (
-            "            item: T_co = self._channel.queue.popleft()\n"
-            "            self._channel.settle()\n"
-            "            return item\n"
-            "        raise StopAsyncIteration"
-        ),
-        (
-            "            item: T_co = self._channel.queue.pop()\n"
-            "            self._channel.settle()\n"
-            "            return item\n"
-            "        raise StopAsyncIteration"
-        ),
+        "        item = self.queue.popleft()\n",
+        "        item = self.queue.pop()\n",
     ),
     (
         "recv_many loses a message",
