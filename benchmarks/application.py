@@ -32,13 +32,17 @@ COUNTS: Final = (10, 100, 1_000)
 PATIENCE: Final = 60.0
 """Seconds that a program may take to be ready, or to exit."""
 
+DRAW: Final = ("diagram", "lifecycle", "fsm_plugins:LIFECYCLE")
 COMMANDS: Final = {
     "python -c pass": (Role.OTHER, ["-c", "pass"]),
     "import asyncio, attrs, click, transitions": (Role.LIMIT, ["-c", "import asyncio, attrs, click, transitions"]),
     "fsm-plugins --help": (Role.OURS, ["-m", "fsm_plugins", "--help"]),
     "fsm-plugins check words.toml": (Role.OURS, ["-m", "fsm_plugins", "check", "examples/words/words.toml"]),
     "fsm-plugins list": (Role.OURS, ["-m", "fsm_plugins", "list"]),
-    "fsm-plugins diagram lifecycle": (Role.OURS, ["-m", "fsm_plugins", "diagram", "lifecycle", "fsm_plugins:LIFECYCLE"]),
+    "fsm-plugins diagram lifecycle": (
+        Role.OURS,
+        ["-m", "fsm_plugins", "diagram", "lifecycle", "fsm_plugins:LIFECYCLE"],
+    ),
 }
 
 

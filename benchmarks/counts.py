@@ -19,6 +19,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ from fsm_plugins import (
     TransitionEvent,
     channel,
 )
+from fsm_plugins.app import Application
 
 __all__ = ["FILE", "TOLERANCE", "compare", "counted", "main", "worse"]
 
@@ -213,6 +215,23 @@ async def _message(capacity: int) -> Tally:
     return found
 
 
+async def _configured(size: int) -> Tally:
+    """Read a configuration of plugins of one class, and make them."""
+    return _read_and_made(size)
+
+
+def _read_and_made(size: int) -> Tally:
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "app.toml")
+        tables = (f'[plugins.plugin-{number}]\nuse = "benchmarks.counts:Empty"\n' for number in range(size))
+        path.write_text("".join(tables), encoding="utf-8")
+        made = []
+        with tally() as found:
+            made.append(Application.from_config(path))
+        assert made[0].registry.count() == size
+        return found
+
+
 def _blocks() -> float:
     """Return how many memory blocks a plugin that is registered and running keeps."""
 
@@ -240,6 +259,8 @@ OPERATIONS: Final[dict[str, tuple[Callable[[], Awaitable[Tally]], int]]] = {
     "creation": (_creation, ROUNDS),
     "register to stop_all, one of 10": (lambda: _life(10), 10),
     "register to stop_all, one of 1,000": (lambda: _life(1_000), 1_000),
+    "a configured plugin, one of 10": (lambda: _configured(10), 10),
+    "a configured plugin, one of 200": (lambda: _configured(200), 200),
     "a message, capacity 1": (lambda: _message(1), ROUNDS * 10),
     "a message, capacity 1024": (lambda: _message(1024), ROUNDS * 10),
 }

@@ -93,10 +93,18 @@ def parameters_of(factory: Callable[..., object]) -> Parameters:
     >>> [(p.name, p.type, p.required) for p in found.named.values()], found.open
     ([('interval', <class 'float'>, False)], True)
     """
-    cls = factory if isinstance(factory, type) else None
-    if cls is not None and typing.is_typeddict(cls):
+    return _of_class(factory) if isinstance(factory, type) else _of_callable(factory, None)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_class(cls: type) -> Parameters:
+    if typing.is_typeddict(cls):
         return _of_typed_dict(cls)
-    function: Any = factory if cls is None else cls.__init__  # type: ignore[misc]
+    return _of_callable(cls.__init__, cls)  # type: ignore[misc]
+
+
+def _of_callable(function: Any, cls: type | None) -> Parameters:
+    """Return the parameters of a function, or of the ``__init__`` of a class without the instance."""
     if sys.version_info >= (3, 14):
         signature = inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
     else:
