@@ -10,12 +10,14 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from benchmarks._measure import REPEATS
-from benchmarks._results import Report, Target
+from benchmarks._measure import REPEATS, Sample, Stopwatch, Taken, alternate, sample, turns
+from benchmarks._results import Report, Role, Series, Table, Target
 from benchmarks._suites import alone
 from benchmarks.bulk import queue_pair
+from benchmarks.peers.searching import Spin, races, spin, spin_is_here
 from fsm_plugins import HealthStatus, Plugin, PluginInfo
 from fsm_plugins.verify.registries import RegistryResult, explore_registry
 from fsm_plugins.verify.schedules import ScheduleResult, explore_schedules
@@ -93,6 +95,73 @@ def seconds(work: Callable[[], RegistryResult | ScheduleResult], repeats: int = 
     return statistics.median(taken), list(results)
 
 
+def _race_table() -> Table:
+    """Compare how long it takes until the race of the toy is found."""
+    schedules: dict[str, list[int]] = {}
+
+    def timed(name: str, search: Callable[[], int]) -> Callable[[], Taken]:
+        def run() -> Taken:
+            with Stopwatch() as watch:
+                count = search()
+            schedules.setdefault(name, []).append(count)
+            return watch.taken
+
+        return run
+
+    def ours() -> int:
+        found = explore_schedules(Toy, [early, late], tasks=None)
+        assert found.finding is not None
+        return found.schedules
+
+    searches = {"fsm_plugins": ours, **races(Toy, [early, late], lambda toy: toy.opened == 1)}
+    samples = alternate({name: timed(name, search) for name, search in searches.items()})
+    series = (
+        Series(
+            name,
+            Role.OURS if name == "fsm_plugins" else Role.PEER,
+            (sample,),
+            f"found in schedule {', '.join(map(str, sorted(set(schedules[name]))))}",
+        )
+        for name, sample in samples.items()
+    )
+    return Table("verification-race", "The race of a toy, until it is found", tuple(series))
+
+
+def _space_tables() -> list[Table]:
+    """Compare a walk over all states of a registry, on the real code, with SPIN's on the model of it."""
+    if not spin_is_here():
+        return []
+    sizes = (2, 3, 4)
+    walks: list[Sample | None] = []
+    wholes: list[Sample | None] = []
+    searches: list[Sample | None] = []
+    for plugins in sizes:
+        contenders: dict[str, Callable[[], Taken | Spin]] = {
+            "ours": partial(_walked, plugins),
+            "spin": partial(spin, plugins),
+        }
+        found = turns(contenders, 5)
+        walks.append(sample(walk for walk in found["ours"] if isinstance(walk, Taken)))
+        spins = [each for each in found["spin"] if isinstance(each, Spin)]
+        wholes.append(sample(each.whole for each in spins))
+        searches.append(sample(each.search for each in spins))
+    series = (
+        Series(
+            "fsm_plugins", Role.OURS, tuple(walks), "runs the registry itself, with every hook failing in every way"
+        ),
+        Series("SPIN, its verifier made and compiled", Role.OTHER, tuple(wholes), "the exported model, not code"),
+        Series("SPIN, the search alone", Role.OTHER, tuple(searches), "the same number of states"),
+    )
+    title = "Every state of a registry"
+    return [Table("verification-registry", title, tuple(series), axis="plugins", points=sizes)]
+
+
+def _walked(plugins: int) -> Taken:
+    with Stopwatch() as watch:
+        assert explore_registry(plugins).holds
+    return watch.taken
+
+
 def benchmark() -> Report:
     """Measure everything."""
     pair = statistics.median(queue_pair() for _ in range(REPEATS))
@@ -109,6 +178,7 @@ def benchmark() -> Report:
     triples, of_triples = seconds(lambda: explore_schedules(Ordinary, tasks=3, crashes=False))
     race = explore_schedules(Toy, [early, late], tasks=None)
     assert race.finding is not None
+    tables = [_race_table(), *_space_tables()]
     notes = []
     incomplete = 0
     for name, results in (("pairs", of_pairs), ("triples", of_triples)):
@@ -120,7 +190,7 @@ def benchmark() -> Report:
     each = many / count.schedules
     return Report(
         "Exploration: registries, schedules",
-        [],
+        tables,
         [
             f"registry of 6: {result.states} states, {result.edges:,} calls, {six / result.edges * 1e6:.1f} us each",
             *notes,
@@ -140,7 +210,7 @@ def benchmark() -> Report:
 
 def main() -> int:
     """Run this benchmark alone."""
-    return alone("What exploration costs.", benchmark)
+    return alone("What exploration costs.", benchmark, ("frontrun", "hypothesis"))
 
 
 if __name__ == "__main__":
