@@ -14,7 +14,7 @@ from attrs import frozen
 
 from fsm_plugins.errors import PluginError
 from fsm_plugins.guard import describe
-from fsm_plugins.lifecycle import INIT, START, Listener
+from fsm_plugins.lifecycle import INIT, START, Listener, Recorder
 from fsm_plugins.metadata import HealthStatus
 from fsm_plugins.orchestrator import Orchestrator
 from fsm_plugins.plugin import Plugin
@@ -131,7 +131,7 @@ class RegistryTarget:
         self._health: dict[str, tuple[HealthStatus, float]] = {}
         self._unwanted: set[str] = set()
         # Only a plugin that somebody listens to knows since when it is in its state.
-        registry.subscribe(bool)
+        registry.subscribe(Recorder(bool))
 
     def status(self) -> Snapshot:
         """Return how it is."""
