@@ -142,16 +142,16 @@ class TransitionHub(Hub[TransitionEvent]):
     """Tells transitions: to recorders as plain tuples, and to listeners as events, which are made for them only.
 
     Attributes:
-        heard: whether there is anybody to tell.
+        heard: whether there is anybody to tell, or the times are kept.
         loop: the event loop that the tellers run in.
         now: the clock of that loop, for durations.
     """
 
-    __slots__ = ("_recorders", "heard", "loop", "now")
+    __slots__ = ("_recorders", "_timed", "heard", "loop", "now")
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         super().__init__(clock)
-        self.heard = False
+        self.heard = self._timed = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self.now: Callable[[], float] = time.monotonic
         self._recorders: tuple[Callable[[EventCells], object], ...] = ()
@@ -162,6 +162,10 @@ class TransitionHub(Hub[TransitionEvent]):
         # Without the detour where it is one: this is called twice for every transition.
         plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now = time.monotonic if plain else loop.time
+
+    def keep_times(self) -> None:
+        """Let plugins know since when they are in their states, from now on, even if nobody listens."""
+        self.heard = self._timed = True
 
     def tell(self, cells: EventCells) -> None:
         """Tell a transition to everybody."""
@@ -178,4 +182,4 @@ class TransitionHub(Hub[TransitionEvent]):
         listeners = [listener for (listener,) in entries]
         self._recorders = tuple(each.put for each in listeners if isinstance(each, Recorder))
         self.listeners = tuple(each for each in listeners if not isinstance(each, Recorder))
-        self.heard = bool(entries)
+        self.heard = self._timed or bool(entries)

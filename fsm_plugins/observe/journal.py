@@ -5,9 +5,10 @@ Theory of operation
 The listener puts events in a queue, and that is all it does in the event loop. A thread of the journal's own takes
 what is there, numbers it, and appends it with one write. So a slow disk holds nobody up. After a write the thread rests
 for `REST_SECONDS`: an event that comes alone is written at once, and many are written together, because to be woken for
-each would cost more than to write it. So what is written is that much behind what happened, and one write. Nothing is kept in buffers of the process beyond that: a process that is
-killed (SIGKILL) loses what had not been written yet and nothing else. The file is not synced to the disk after each
-write, so a machine that loses its power may lose what its operating system had not written yet; a SQLite journal is.
+each would cost more than to write it. So what is written is behind what happened by the rest and one write. Nothing is
+kept in buffers of the process beyond that: a process that is killed (SIGKILL) loses what had not been written yet and
+nothing else. The file is not synced to the disk after each write, so a machine that loses its power may lose what its
+operating system had not written yet; a SQLite journal is.
 
 What cannot be written, because the disk is full, is kept and tried again until there is room; beyond a limit, the
 oldest is dropped. Numbers in the file have a gap then, and so its reader knows how much is missing.
@@ -93,7 +94,6 @@ class Journal:
         self._retry, self._limit = retry, limit
         self._queue: queue.SimpleQueue[EventCells | None] = queue.SimpleQueue()  # None: it ends
         self.note = Recorder(self._queue.put)
-        self._closing = threading.Event()
         self._overflow = 0
         self._thread: threading.Thread | None = None
         # Everything below belongs to the thread.
@@ -129,7 +129,6 @@ class Journal:
         if self._thread is not None:
             return
         self._open()
-        self._closing.clear()
         self._thread = threading.Thread(target=self._work, name=f"journal {self.path.name}", daemon=True)
         self._thread.start()
 
@@ -138,7 +137,6 @@ class Journal:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._queue.put(None)
-            self._closing.set()
             thread.join(timeout)
             if thread.is_alive():
                 logger.error(
@@ -162,7 +160,8 @@ class Journal:
             if self._pending and (ending or not self.failing or time.monotonic() >= due):
                 self._write()
                 due = time.monotonic() + self._retry
-                self._closing.wait(REST_SECONDS)
+                if not ending:
+                    time.sleep(REST_SECONDS)
         if self._pending:
             self.lost += len(self._pending)
             logger.error(
@@ -177,8 +176,8 @@ class Journal:
             items = [self._queue.get(timeout=timeout)]
         except queue.Empty:
             return False
-        with suppress(queue.Empty):  # somebody may trim it meanwhile
-            for _ in range(min(self._queue.qsize(), _LARGEST_BATCH)):
+        with suppress(queue.Empty):
+            while len(items) <= _LARGEST_BATCH:
                 items.append(self._queue.get_nowait())
         run, seq, pending = self.run, self._seq, self._pending
         for item in items:

@@ -84,17 +84,17 @@ class Metrics(Collector):
 
     def _digest(self) -> None:
         """Count the events that have come."""
-        transitions = self._transitions
+        transitions, bounds = self._transitions, BUCKETS
         events = self._events.copy()
         del self._events[: len(events)]
-        for event in events:
-            key, seconds = event[:4], event[5]
+        for plugin, trigger, source, dest, _, seconds, cause, _ in events:
+            key = (plugin, trigger, source, dest)
             if (cell := transitions.get(key)) is None:
                 cell = transitions[key] = [0.0] * (len(BUCKETS) + 2)
             cell[0] += seconds
-            cell[bisect_left(BUCKETS, seconds) + 1] += 1
-            if (cause := event[6]) is not None:
-                self._failures[event[0], type(cause).__name__] += 1
+            cell[bisect_left(bounds, seconds) + 1] += 1
+            if cause is not None:
+                self._failures[plugin, type(cause).__name__] += 1
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """Return all of them as text, and its content type.

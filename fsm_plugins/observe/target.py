@@ -14,7 +14,7 @@ from attrs import frozen
 
 from fsm_plugins.errors import PluginError
 from fsm_plugins.guard import describe
-from fsm_plugins.lifecycle import INIT, START, Listener, Recorder
+from fsm_plugins.lifecycle import INIT, START, Listener
 from fsm_plugins.metadata import HealthStatus
 from fsm_plugins.orchestrator import Orchestrator
 from fsm_plugins.plugin import Plugin
@@ -130,8 +130,7 @@ class RegistryTarget:
         self._begun = clock()
         self._health: dict[str, tuple[HealthStatus, float]] = {}
         self._unwanted: set[str] = set()
-        # Only a plugin that somebody listens to knows since when it is in its state.
-        registry.subscribe(Recorder(bool))
+        registry._hub.keep_times()
 
     def status(self) -> Snapshot:
         """Return how it is."""
