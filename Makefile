@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 SECONDS ?= 600
+SYSTEM_FILES := test_guard_podman.py test_network_sources.py test_network_interfaces.py
 
 .PHONY: help demo test lint types layers tests wheel bench verify soak mutants diagrams test-render test-system clean
 
@@ -57,7 +58,7 @@ test-render: .venv/dev ## let the real parsers read the diagrams: Mermaid's (nee
 test-system: .venv/dev ## test against a real container engine and a real interface (needs root; installs with apt)
 	sh examples/ironpost/system-packages.sh
 	$(BIN)/pip install --quiet --editable examples/ironpost
-	SYSTEM_TESTS=1 $(BIN)/python -m pytest examples/ironpost/tests/test_guard_podman.py examples/ironpost/tests/test_network_sources.py
+	SYSTEM_TESTS=1 $(BIN)/python -m pytest $(addprefix examples/ironpost/tests/,$(SYSTEM_FILES))
 
 diagrams: .venv/dev ## write the pictures of the documentation anew
 	$(BIN)/python docs/state-diagrams/make.py

@@ -37,6 +37,8 @@ def main() -> int:
     if importlib.util.find_spec("ironpost"):
         ironpost_logs = importlib.import_module("benchmarks.ironpost_logs")
         benchmarks.append(ironpost_logs.benchmark)
+        ironpost_xdp = importlib.import_module("benchmarks.ironpost_xdp")
+        benchmarks.append(ironpost_xdp.benchmark)
     return command("What the core costs.", benchmarks)
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from benchmarks._measure import REPEATS, Report, Target, command
 from benchmarks.bulk import queue_pair
 from fsm_plugins import HealthStatus, Plugin, PluginInfo
-from fsm_plugins.verify.registry_space import RegistryResult, explore_registry
+from fsm_plugins.verify.registries import RegistryResult, explore_registry
 from fsm_plugins.verify.schedules import ScheduleResult, explore_schedules
 
 __all__ = ["benchmark", "main"]

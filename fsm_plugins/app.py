@@ -204,7 +204,6 @@ class Application:
         self.observation = observation or Observation()
         self._told = asyncio.Event()
         self._failure: PluginFailed | RestartsExhausted | None = None
-        self._stopping = False
         self.phase: Phase = "created"
         self._followers: list[Callable[[Phase], object]] = []
         self._top.subscribe(self._heard)
@@ -278,7 +277,6 @@ class Application:
                     await self._until_told(until_idle, seconds)
                 finally:
                     self._enter("stopping")
-                self._stopping = True
                 if self._failure is not None:
                     raise self._failure
         except HookFailed as error:
@@ -365,7 +363,7 @@ class Application:
             return
         lifecycle = self._top[event.plugin].lifecycle
         before = {*lifecycle.expected(INIT), *lifecycle.expected(START)}
-        if event.cause is None or event.source in before or self._stopping or self._told.is_set():
+        if event.cause is None or event.source in before or self._told.is_set() or self.phase in ("stopping", "ended"):
             return
         reason = describe(event.cause)
         logger.error("plugin %r failed: %s", event.plugin, reason)

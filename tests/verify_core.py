@@ -11,8 +11,8 @@ import asyncio
 import sys
 
 from fsm_plugins import LIFECYCLE, RESTARTABLE, Plugin, PluginInfo, PluginRegistry
-from fsm_plugins.verify.registry_space import explore_registry
-from fsm_plugins.verify.schedules import explore_schedules
+from fsm_plugins.verify.registries.space import explore_registry
+from fsm_plugins.verify.schedules.exploring import explore_schedules
 
 PAUSABLE = LIFECYCLE.extend(
     [

@@ -4,6 +4,6 @@ Data goes to stdout, messages go to stderr. Exit status: 0 all is well, 1 it fai
 is invalid (``EX_CONFIG`` of sysexits.h). After a second SIGTERM or SIGINT it is 128 + the number of the signal.
 """
 
-from fsm_plugins.cli.commands import main
+from fsm_plugins.cli.main import main
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""``run``, ``check`` and ``list``. The others are in modules of their own."""
+"""``run``, ``check`` and ``list``. The others are in modules of their own, named in `main`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,19 @@ import os
 
 import click
 
-import fsm_plugins
 from fsm_plugins.app import Application, Blueprint, read_blueprint
-from fsm_plugins.cli.control import COMMANDS
 from fsm_plugins.cli.output import fail, invalid, print_json, print_table
-from fsm_plugins.diagrams.command import diagram
 from fsm_plugins.embedding import attach, run_as_init
 from fsm_plugins.errors import ConfigError, PluginError, StopFailed
 from fsm_plugins.loading import discover
 from fsm_plugins.observe import configure, log_supervision, log_transition
 from fsm_plugins.orchestrator import Receipt
-from fsm_plugins.verify.command import conform, explain, export, replay, verify
 
 _config = click.argument("config", envvar="FSM_PLUGINS_CONFIG", type=click.Path())
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FSM_PLUGINS"})
-@click.version_option(fsm_plugins.__version__, prog_name="fsm-plugins")
-def main() -> None:
-    """Run plugins whose lifecycles are explicit state machines."""
-
-
-@main.command(short_help="Run the plugins of a TOML file.")
+@click.command()
 @_config
 @click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop after this time.")
 @click.option("--until-idle", is_flag=True, help="Stop when no plugin has a worker left.")
@@ -79,7 +69,7 @@ def run(config: str, seconds: float | None, until_idle: bool, log_level: str, in
         fail(_one_line(problem))
 
 
-@main.command(short_help="Find everything that is wrong with a TOML file.")
+@click.command()
 @_config
 @_json
 def check(config: str, as_json: bool) -> None:
@@ -101,7 +91,7 @@ def check(config: str, as_json: bool) -> None:
         click.echo(f"  {line}")
 
 
-@main.command("list", short_help="List plugins, installed or configured.")
+@click.command("list")
 @click.argument("config", envvar="FSM_PLUGINS_CONFIG", type=click.Path(), required=False)
 @_json
 def list_plugins(config: str | None, as_json: bool) -> None:
@@ -125,10 +115,6 @@ def list_plugins(config: str | None, as_json: bool) -> None:
         print_table(columns, [[str(plugin[column] or "-") for column in columns] for plugin in plugins])
     else:
         click.echo(f"{config} configures no plugin", err=True)
-
-
-for _command in (diagram, verify, replay, explain, conform, export, *COMMANDS):
-    main.add_command(_command)
 
 
 # What they have in common.

@@ -18,7 +18,7 @@ import click
 
 from fsm_plugins.cli.output import fail, print_json, print_table
 
-__all__ = ["COMMANDS"]
+__all__ = ["events", "restart", "start", "status", "stop"]
 
 _Command: TypeAlias = Callable[..., None]
 
@@ -37,7 +37,7 @@ PATIENCE = 10.0
 """How long the application may take to answer what it knows, in seconds. To start or stop a plugin has no limit."""
 
 
-@click.command(short_help="Show how the plugins of a running application are.")
+@click.command()
 @_socket
 @_json
 def status(path: str, as_json: bool) -> None:
@@ -73,7 +73,7 @@ def _one_line(text: str) -> str:
 
 
 def _action(name: str, text: str) -> click.Command:
-    @click.command(name, short_help=text, help=f"{text}\n\nExit status: 0 it is done, 1 it could not be.")
+    @click.command(name, help=f"{text}\n\nExit status: 0 it is done, 1 it could not be.")
     @click.argument("plugin")
     @_socket
     @_json
@@ -87,7 +87,7 @@ def _action(name: str, text: str) -> click.Command:
     return command
 
 
-@click.command(short_help="Show what happened in a running application.")
+@click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on, and show what happens, until it ends.")
 @_socket
 @_json
@@ -193,10 +193,6 @@ def _follow(path: str) -> Iterator[dict[str, Any]]:
         return
 
 
-COMMANDS: tuple[click.Command, ...] = (
-    status,
-    _action("start", "Start a plugin of a running application."),
-    _action("stop", "Stop a plugin of a running application."),
-    _action("restart", "Put a fresh plugin in the place of one of a running application."),
-    events,
-)
+start = _action("start", "Start a plugin of a running application.")
+stop = _action("stop", "Stop a plugin of a running application.")
+restart = _action("restart", "Put a fresh plugin in the place of one of a running application.")

@@ -93,6 +93,7 @@ class Diagram:
         groups: outer ones before those in them.
         title: what it is a picture of; may be empty.
         direction: ``down`` or ``right``, the way most edges should point.
+        node_kind, edge_kind: what a node and the label of an edge stand for, in words.
 
     Raises:
         ValueError: two things have one id, an edge or a group names nothing, or groups contain each other.
@@ -110,6 +111,8 @@ class Diagram:
     groups: tuple[Group, ...] = field(converter=tuple[Group, ...], default=())
     title: str = ""
     direction: Literal["down", "right"] = "down"
+    node_kind: str = "state"
+    edge_kind: str = "trigger"
 
     def __attrs_post_init__(self) -> None:
         rank: dict[str, int] = {}
@@ -186,7 +189,9 @@ def highlight(diagram: Diagram, marks: Mapping[str, str] | Iterable[str], tone: 
     known = {item.id for item in diagram.items}
     for mark in notes:
         if mark not in known:
-            raise ValueError(f"there is no state {mark!r} to highlight; there are: {', '.join(sorted(known))}")
+            raise ValueError(
+                f"there is no {diagram.node_kind} {mark!r} to highlight; there are: {', '.join(sorted(known))}"
+            )
     return evolve(
         diagram,
         nodes=[evolve(n, tone=tone, note=notes[n.id] or n.note) if n.id in notes else n for n in diagram.nodes],

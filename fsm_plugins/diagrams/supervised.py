@@ -67,7 +67,8 @@ def of_supervision(
         groups.append(Group(_id(name), _limits(name, group), group=_id(group.group)))
     states = {status.name: status for status in live}
     nodes = []
-    for node in of_plan(plan).nodes:
+    topology = of_plan(plan)
+    for node in topology.nodes:
         child = children.get(node.id, Child())
         note, tone = str(child.restart or policy.restart), node.tone
         if (status := states.get(node.id)) is not None:
@@ -75,7 +76,7 @@ def of_supervision(
             if status.waiting is not None:
                 note += f", {status.waiting:.0f} s to wait"
         nodes.append(evolve(node, group=_id(child.group), note=note, tone=tone))
-    return Diagram(nodes, of_plan(plan).edges, groups, title=title, direction="right")
+    return evolve(topology, nodes=nodes, groups=groups, title=title)
 
 
 def of_supervisor(supervisor: Supervisor, *, title: str = "") -> Diagram:

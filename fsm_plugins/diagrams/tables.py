@@ -1,4 +1,4 @@
-"""Diagrams as Markdown: a table of sources and triggers, and a list of every move."""
+"""Diagrams as Markdown: a table of nodes and labels, and a list of every edge."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def quoted(text: str) -> str:
 
 
 def markdown(diagram: Diagram) -> str:
-    """Return ``diagram`` as two tables: where each trigger leads from each state, and every arc.
+    """Return ``diagram`` as two tables: where each label leads from each node, and every edge.
 
     >>> print(markdown(Diagram([Node("a", "a", initial=True), Node("b", "b", final=True)], [Edge("a", "b", "go")])))
     | state | go |
@@ -45,7 +45,10 @@ def markdown(diagram: Diagram) -> str:
     ]
     arcs = [[names[e.source], _with_detail(quoted(e.label), e), names[e.dest]] for e in diagram.edges]
     blocks = [f"## {quoted(diagram.title).replace('<br>', ' ')}"] if diagram.title else []
-    blocks += [_table(["state", *map(quoted, labels)], matrix), _table(["from", "trigger", "to"], arcs)]
+    blocks += [
+        _table([quoted(diagram.node_kind), *map(quoted, labels)], matrix),
+        _table(["from", quoted(diagram.edge_kind), "to"], arcs),
+    ]
     return "\n\n".join(blocks) + "\n"
 
 

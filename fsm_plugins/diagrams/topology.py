@@ -45,7 +45,7 @@ def of_plan(plan: Plan, *, title: str = "", plugins: Iterable[Plugin] = ()) -> D
         for channel in plan.channels.values()
         for end in channel.producers
     ]
-    return Diagram(nodes, edges, title=title, direction="right")
+    return Diagram(nodes, edges, title=title, direction="right", node_kind="plugin", edge_kind="channel")
 
 
 def of_application(application: Application) -> Diagram:

@@ -3,12 +3,12 @@
 `verify` tries a plugin in every way there is within a `Scope`, and gives a `Report`. `replay` does one thing again.
 """
 
-from fsm_plugins.verify.codes import CHECKS, Check, find_check
+from fsm_plugins.verify.base.script import BadToken
+from fsm_plugins.verify.base.sometime import sometimes
+from fsm_plugins.verify.base.targets import CannotVerify
 from fsm_plugins.verify.conformance import Departure, Monitor, conform
-from fsm_plugins.verify.report import Counterexample, Coverage, Finding, Report, Scope
-from fsm_plugins.verify.script import BadToken
-from fsm_plugins.verify.sometime import sometimes
-from fsm_plugins.verify.subject import CannotVerify
+from fsm_plugins.verify.reports.codes import CHECKS, Check, find_check
+from fsm_plugins.verify.reports.report import Counterexample, Coverage, Finding, Report, Scope
 from fsm_plugins.verify.verifying import replay, verify
 
 __all__ = [

@@ -24,12 +24,12 @@ from typing import Any, Final, TextIO
 
 from attrs import asdict, define, field, frozen
 
-from fsm_plugins.verify.codes import CHECKS
-from fsm_plugins.verify.leaks import NOT_THE_PLUGIN
-from fsm_plugins.verify.rendering import as_json, from_json
-from fsm_plugins.verify.report import Finding, Report, Scope
-from fsm_plugins.verify.script import Token, calls_of
-from fsm_plugins.verify.subject import CannotVerify, subjects_of
+from fsm_plugins.verify.base.leaks import NOT_THE_PLUGIN
+from fsm_plugins.verify.base.script import Token, calls_of
+from fsm_plugins.verify.base.targets import CannotVerify, subjects_of
+from fsm_plugins.verify.reports.codes import CHECKS
+from fsm_plugins.verify.reports.rendering import as_json, from_json
+from fsm_plugins.verify.reports.report import Finding, Report, Scope
 from fsm_plugins.verify.verifying import replay, verify_subjects
 
 __all__ = ["Order", "Said", "carry_out"]

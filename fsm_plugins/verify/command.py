@@ -16,14 +16,14 @@ from attrs import evolve
 
 from fsm_plugins.errors import DefinitionError
 from fsm_plugins.lifecycle import LIFECYCLE
+from fsm_plugins.verify.base.script import BadToken, Token
+from fsm_plugins.verify.base.targets import CannotVerify
 from fsm_plugins.verify.child import Order, Said, carry_out
-from fsm_plugins.verify.codes import CHECKS, LAYERS, find_check
 from fsm_plugins.verify.conformance import conform_file, lifecycle_named
-from fsm_plugins.verify.export import to_promela, to_tla
-from fsm_plugins.verify.rendering import FORMATS, from_json, render
-from fsm_plugins.verify.report import INCONCLUSIVE, REFUTED, USAGE, Report, Scope
-from fsm_plugins.verify.script import BadToken, Token
-from fsm_plugins.verify.subject import CannotVerify
+from fsm_plugins.verify.registries.export import to_promela, to_tla
+from fsm_plugins.verify.reports.codes import CHECKS, LAYERS, find_check
+from fsm_plugins.verify.reports.rendering import FORMATS, from_json, render
+from fsm_plugins.verify.reports.report import INCONCLUSIVE, REFUTED, USAGE, Report, Scope
 from fsm_plugins.verify.verifying import ALL_LAYERS
 
 __all__ = ["conform", "explain", "export", "replay", "verify"]
@@ -35,7 +35,7 @@ _report = click.option(
 _set = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting; may be repeated.")
 
 
-@click.command(short_help="Prove a plugin within a scope, or find a counterexample.")
+@click.command()
 @click.argument("target")
 @click.option("--depth", type=click.IntRange(1), default=_DEFAULT.depth, show_default=True, help="Calls in a sequence.")
 @click.option("--faults", type=click.IntRange(0), default=_DEFAULT.faults, show_default=True, help="In a sequence.")
@@ -87,7 +87,7 @@ def verify(
     _tell(evolve(said, report=_without(said.report, known, baseline)), format_)
 
 
-@click.command(short_help="Run a counterexample again.")
+@click.command()
 @click.argument("token")
 @click.argument("target", required=False)
 @_set
@@ -112,7 +112,7 @@ def replay(token: str, target: str | None, settings: tuple[str, ...], format_: s
     _tell(_carried_out(order), format_)
 
 
-@click.command(short_help="Say what a check is about.")
+@click.command()
 @click.argument("check", required=False)
 def explain(check: str | None) -> None:
     """Print the page about CHECK, a code as FP012 or a slug, with a bad and a good example; without it, all checks."""
@@ -126,7 +126,7 @@ def explain(check: str | None) -> None:
         _usage(f"{error}; 'fsm-plugins explain' lists them")
 
 
-@click.command(short_help="Hold a recorded trace against the lifecycle.")
+@click.command()
 @click.argument("trace", type=click.Path())
 @click.option("--lifecycle", "target", metavar="TARGET", help="A plugin class or a Lifecycle, as module:name.")
 def conform(trace: str, target: str | None) -> None:
@@ -144,7 +144,7 @@ def conform(trace: str, target: str | None) -> None:
     click.echo(f"{trace}: {count} step{'s' if count != 1 else ''}, all as the lifecycle allows")
 
 
-@click.command(short_help="Write a registry down for another model checker.")
+@click.command()
 @click.argument("target", required=False)
 @click.option("--promela", "language", flag_value="promela", help="For SPIN.")
 @click.option("--tla", "language", flag_value="tla", help="For TLC.")

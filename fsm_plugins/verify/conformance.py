@@ -18,7 +18,7 @@ from fsm_plugins.errors import LoadError, suggestion
 from fsm_plugins.lifecycle import FAIL, LIFECYCLE, Lifecycle, TransitionEvent
 from fsm_plugins.loading import load
 from fsm_plugins.plugin import Plugin
-from fsm_plugins.verify.subject import CannotVerify
+from fsm_plugins.verify.base.targets import CannotVerify
 
 __all__ = ["Departure", "Monitor", "conform"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from fsm_plugins.plugin import Plugin
-from fsm_plugins.verify.report import Scope
-from fsm_plugins.verify.subject import CannotVerify
+from fsm_plugins.verify.base.targets import CannotVerify
+from fsm_plugins.verify.reports.report import Scope
 from fsm_plugins.verify.verifying import verify
 
 __all__ = ["PluginContract"]

@@ -28,8 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection(session: pytest.Session) -> None:
     """Refuse a package that cannot be imported before anything is run."""
     for name in session.config.getoption("--fsm-verify"):
-        from fsm_plugins.verify.finding import classes_of
-        from fsm_plugins.verify.subject import CannotVerify
+        from fsm_plugins.verify.base.targets import CannotVerify
+        from fsm_plugins.verify.discovery import classes_of
 
         try:
             classes_of(name)
@@ -47,7 +47,7 @@ class _Package(pytest.Collector):
     """The plugin classes of one package."""
 
     def collect(self) -> Iterator[_Verification]:
-        from fsm_plugins.verify.finding import classes_of
+        from fsm_plugins.verify.discovery import classes_of
 
         for cls in classes_of(self.name):
             yield _Verification.make(self, cls)
@@ -66,8 +66,8 @@ class _Verification(pytest.Item):
 
     def runtest(self) -> None:
         """Verify it."""
-        from fsm_plugins.verify.report import Scope
-        from fsm_plugins.verify.subject import CannotVerify
+        from fsm_plugins.verify.base.targets import CannotVerify
+        from fsm_plugins.verify.reports.report import Scope
         from fsm_plugins.verify.verifying import verify
 
         depth = self.config.getoption("--fsm-depth")

@@ -20,7 +20,7 @@ from fsm_plugins.errors import HookFailed, InvalidState
 from fsm_plugins.lifecycle import FAIL, STOP, Lifecycle
 from fsm_plugins.metadata import HealthStatus
 from fsm_plugins.plugin import Plugin
-from fsm_plugins.verify.clock import RunLoop
+from fsm_plugins.verify.base.clock import RunLoop
 
 __all__ = ["machine_of", "sequences_of", "triggers_of"]
 

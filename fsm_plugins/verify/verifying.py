@@ -13,16 +13,16 @@ from typing import Final
 from attrs import evolve
 
 from fsm_plugins.errors import DefinitionError
-from fsm_plugins.verify import sometime
-from fsm_plugins.verify.clock import CALM
-from fsm_plugins.verify.codes import CHECKS, find_check
-from fsm_plugins.verify.exploring import Budget, Exploration, OutOfTime
-from fsm_plugins.verify.report import Coverage, Finding, Report, Scope
-from fsm_plugins.verify.running import Invariant, Outcome, Trouble, run_script, temporary_files
-from fsm_plugins.verify.script import Script, Token, calls_of
-from fsm_plugins.verify.static import look_at, of_definition
-from fsm_plugins.verify.subject import CannotVerify, Subject, Target, subjects_of
-from fsm_plugins.verify.whole import Part, again, as_python, calls_at_once, held_settings, registry_of
+from fsm_plugins.verify.base import sometime
+from fsm_plugins.verify.base.clock import CALM
+from fsm_plugins.verify.base.script import Script, Token, calls_of
+from fsm_plugins.verify.base.targets import CannotVerify, Subject, Target, subjects_of
+from fsm_plugins.verify.plugins.exploring import Budget, Exploration, OutOfTime
+from fsm_plugins.verify.plugins.running import Invariant, Outcome, Trouble, run_script, temporary_files
+from fsm_plugins.verify.plugins.static import look_at, of_definition
+from fsm_plugins.verify.reports.codes import CHECKS, find_check
+from fsm_plugins.verify.reports.report import Coverage, Finding, Report, Scope
+from fsm_plugins.verify.upper_layers import Part, again, as_python, calls_at_once, held_settings, registry_of
 
 __all__ = ["ALL_LAYERS", "replay", "verify"]
 

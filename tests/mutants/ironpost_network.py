@@ -5,7 +5,7 @@ from __future__ import annotations
 _NETWORK = "examples/ironpost/ironpost/network/"
 _TESTS = "examples/ironpost/tests/test_network_"
 
-TESTS = tuple(f"{_TESTS}{part}.py" for part in ("windows", "plugin", "sources"))
+TESTS = tuple(f"{_TESTS}{part}.py" for part in ("windows", "plugin", "sources", "xdp"))
 
 MUTANTS: list[tuple[str, str, str, str]] = [
     (
@@ -80,7 +80,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "new = was is None and not first and",
         "new = was is None and",
     ),
-    ("packets of loopback come twice", _NETWORK + "sources.py", "if kind == _OUTGOING and hardware == 772:", "if 0:"),
+    ("packets of loopback come twice", _NETWORK + "sources.py", "kind == _OUTGOING and hardware == LOOPBACK:", "0:"),
     (
         "a finding has a trace of its own",
         _NETWORK + "plugin.py",
@@ -96,4 +96,75 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ),
     ("the source stays open", _NETWORK + "plugin.py", "            self.opened.close()\n", "            pass\n"),
     ("the port stays open", _NETWORK + "plugin.py", "        self.packets.close()\n", ""),
+    (
+        "what goes out is judged",
+        _NETWORK + "sources.py",
+        "judged = new and inbound and (",
+        "judged = new and (",
+    ),
+    (
+        "this machine scans itself",
+        _NETWORK + "sources.py",
+        "(loopback or not (each.peer[0] in own or _is_loopback(each.peer[0])))",
+        "True",
+    ),
+    (
+        "own addresses are those of loopback only",
+        _NETWORK + "sources.py",
+        "(each.peer[0] in own or _is_loopback(each.peer[0]))",
+        "_is_loopback(each.peer[0])",
+    ),
+    ("loopback is never judged", _NETWORK + "sources.py", "(loopback or not (", "(not ("),
+    (
+        "mapped addresses are others",
+        _NETWORK + "sources.py",
+        'address.removeprefix("::ffff:") if "." in address else address',
+        "address",
+    ),
+    (
+        "a later fragment has ports behind other headers",
+        _NETWORK + "packets.py",
+        "fragment is not None and fragment.frag_off > 0",
+        "False",
+    ),
+    ("encrypted packets are malformed", _NETWORK + "packets.py", 'getattr(ip, "p", dpkt.ip.IP_PROTO_ESP)', "ip.p"),
+    (
+        "a record without a header is a probe",
+        _NETWORK + "xdp.py",
+        "if protocol == _TCP and header:",
+        "if protocol == _TCP:",
+    ),
+    ("records have the time of the machine's start", _NETWORK + "xdp.py", "(epoch + at) / 1e9", "at / 1e9"),
+    ("blocking is left to nobody", _NETWORK + "plugin.py", 'if self.block and self.source != "xdp":', "if 0:"),
+    (
+        "another program is taken for one that native cannot do",
+        _NETWORK + "xdp.py",
+        "if refused.errno in (errno.EBUSY, errno.EEXIST):",
+        "if refused.errno == errno.EBUSY:",
+    ),
+    ("generic is never tried", _NETWORK + "xdp.py", '"auto": ("native", "generic"),', '"auto": ("native",),'),
+    (
+        "a start that was cancelled stays attached",
+        _NETWORK + "xdp.py",
+        "            if not self._closed:\n                self._held = held\n                return\n",
+        "            if not self._closed:\n                self._held = held\n            return\n",
+    ),
+    (
+        "a start that failed leaves the program loaded",
+        _NETWORK + "xdp.py",
+        "            loaded.close()\n            raise SourceError(\n                f",
+        "            raise SourceError(\n                f",
+    ),
+    (
+        "what was not read is forgotten",
+        _NETWORK + "xdp.py",
+        'self.counts["unread"] = self.counts["recorded"] - self._taken',
+        'self.counts["unread"] = 0',
+    ),
+    (
+        "losses are no trouble",
+        _NETWORK + "xdp.py",
+        'if lost := self.counts["lost"]:',
+        'if lost := self.counts["never"]:',
+    ),
 ]

@@ -12,19 +12,19 @@ TESTS = [
     "tests/property/test_verify_core.py",
 ]
 
-_LOOP = "fsm_plugins/verify/loop.py"
-_SEARCH = "fsm_plugins/verify/search.py"
-_FOOTPRINTS = "fsm_plugins/verify/footprints.py"
-_MODEL = "fsm_plugins/verify/model.py"
-_OVERLAP = "fsm_plugins/verify/overlap.py"
-_FIELD = "fsm_plugins/verify/registry_field.py"
-_REGISTRY = "fsm_plugins/verify/registry_space.py"
-_RUNNING = "fsm_plugins/verify/cells.py"
-_SCHEDULES = "fsm_plugins/verify/schedules.py"
-_PLUGINS = "fsm_plugins/verify/plugin_subjects.py"
-_SUBJECTS = "fsm_plugins/verify/subjects.py"
-_EXPORT = "fsm_plugins/verify/export.py"
-_REAL = "fsm_plugins/verify/real_loop.py"
+_LOOP = "fsm_plugins/verify/base/loop.py"
+_SEARCH = "fsm_plugins/verify/schedules/search.py"
+_FOOTPRINTS = "fsm_plugins/verify/schedules/footprints.py"
+_MODEL = "fsm_plugins/verify/registries/model.py"
+_OVERLAP = "fsm_plugins/verify/schedules/overlap.py"
+_FIELD = "fsm_plugins/verify/registries/field.py"
+_REGISTRY = "fsm_plugins/verify/registries/space.py"
+_RUNNING = "fsm_plugins/verify/schedules/cells.py"
+_SCHEDULES = "fsm_plugins/verify/schedules/exploring.py"
+_PLUGINS = "fsm_plugins/verify/schedules/plugins.py"
+_SUBJECTS = "fsm_plugins/verify/schedules/subjects.py"
+_EXPORT = "fsm_plugins/verify/registries/export.py"
+_REAL = "fsm_plugins/verify/schedules/real_loop.py"
 
 MUTANTS: list[tuple[str, str, str, str]] = [
     # The loop.
@@ -161,7 +161,7 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "time is not looked at",
         _SCHEDULES,
-        "        if time.monotonic() > self.until:\n",
+        "        if now > self.until:\n",
         "        if False:\n",
     ),
     # Judgement.

@@ -12,16 +12,16 @@ TESTS = [
     "tests/unit/test_verify_zoo.py",
 ]
 
-_RUNNING = "fsm_plugins/verify/running.py"
-_RUN_STATE = "fsm_plugins/verify/run_state.py"
-_JUDGING = "fsm_plugins/verify/judging.py"
-_AFTERMATH = "fsm_plugins/verify/aftermath.py"
-_EXPLORING = "fsm_plugins/verify/exploring.py"
-_OBSERVING = "fsm_plugins/verify/observing.py"
-_CLOCK = "fsm_plugins/verify/clock.py"
-_LEAKS = "fsm_plugins/verify/leaks.py"
-_STATIC = "fsm_plugins/verify/static.py"
-_REPORT = "fsm_plugins/verify/report.py"
+_RUNNING = "fsm_plugins/verify/plugins/running.py"
+_RUN_STATE = "fsm_plugins/verify/plugins/run_state.py"
+_JUDGING = "fsm_plugins/verify/plugins/judging.py"
+_AFTERMATH = "fsm_plugins/verify/plugins/aftermath.py"
+_EXPLORING = "fsm_plugins/verify/plugins/exploring.py"
+_OBSERVING = "fsm_plugins/verify/plugins/observing.py"
+_CLOCK = "fsm_plugins/verify/base/clock.py"
+_LEAKS = "fsm_plugins/verify/base/leaks.py"
+_STATIC = "fsm_plugins/verify/plugins/static.py"
+_REPORT = "fsm_plugins/verify/reports/report.py"
 _VERIFYING = "fsm_plugins/verify/verifying.py"
 _CONFORMANCE = "fsm_plugins/verify/conformance.py"
 
@@ -58,8 +58,18 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ("a misspelt hook is passed over", _STATIC, "            elif near:", "            elif False:"),
     ("time.sleep does not block", _STATIC, "    time.sleep: ", "    time.monotonic: "),
     ("unreachable states are passed over", _STATIC, "if state not in reached:", "if state is None:"),
-    ("an unfinished layer holds", _REPORT, "bool(self.incomplete or self.vacuous)", "bool(self.vacuous)"),
-    ("a vacuous pass holds", _REPORT, "bool(self.incomplete or self.vacuous)", "bool(self.incomplete)"),
+    (
+        "an unfinished layer holds",
+        _REPORT,
+        "self.findings or self.incomplete or self.vacuous",
+        "self.findings or self.vacuous",
+    ),
+    (
+        "a vacuous pass holds",
+        _REPORT,
+        "self.findings or self.incomplete or self.vacuous",
+        "self.findings or self.incomplete",
+    ),
     ("an empty reason will do", _VERIFYING, "or not reason.strip()", ""),
     ("the class may not ignore", _VERIFYING, "{**_class_reasons(subject), **reasons}", "dict(reasons)"),
     ("a gap in a trace conforms", _CONFORMANCE, "known != step.source and not fresh", "False"),

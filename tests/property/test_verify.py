@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from fsm_plugins import LIFECYCLE, RESTARTABLE, Lifecycle, Plugin, PluginInfo
 from fsm_plugins.verify import Report, Scope, conform, replay, verify
-from fsm_plugins.verify.rendering import from_json
-from fsm_plugins.verify.script import Call, Fault, Token, calls_of
+from fsm_plugins.verify.base.script import Call, Fault, Token, calls_of
+from fsm_plugins.verify.reports.rendering import from_json
 from fsm_plugins.verify.stateful import machine_of, sequences_of
 
 ROOT = Path(__file__).parents[2]

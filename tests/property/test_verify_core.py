@@ -13,8 +13,8 @@ from collections.abc import Callable
 import pytest
 
 from fsm_plugins import LIFECYCLE, RESTARTABLE, Deadlines, HealthStatus, Lifecycle, Plugin, PluginInfo, PluginRegistry
-from fsm_plugins.verify.registry_space import expected_states, explore_registry
-from fsm_plugins.verify.schedules import explore_schedules
+from fsm_plugins.verify.registries.space import expected_states, explore_registry
+from fsm_plugins.verify.schedules.exploring import explore_schedules
 from tests.property.model import TABLE
 
 REFERENCE = Lifecycle("created", [(trigger, source, dest) for (trigger, source), dest in TABLE.items()])

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from fsm_plugins import LIFECYCLE, RESTARTABLE, Arc, DeadlineExceeded, DefinitionError, Lifecycle, State
 from fsm_plugins.guard import Guard
 from fsm_plugins.lifecycle.machine import Move
-from fsm_plugins.verify.model import Call, Entry, Fault, SequentialModel
-from fsm_plugins.verify.overlap import Overlap, Standing
-from fsm_plugins.verify.registry_space import explore_registry
+from fsm_plugins.verify.registries.model import Call, Entry, Fault, SequentialModel
+from fsm_plugins.verify.registries.space import explore_registry
+from fsm_plugins.verify.schedules.overlap import Overlap, Standing
 
 
 @pytest.mark.parametrize("plugins", [1, 2, 3, 4])

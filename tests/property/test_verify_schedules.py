@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from fsm_plugins import Deadlines, DefinitionError, HealthStatus, Plugin, PluginInfo, PluginRegistry
 from fsm_plugins.guard import Guard
 from fsm_plugins.lifecycle.machine import Move
-from fsm_plugins.verify.real_loop import sample_schedules
-from fsm_plugins.verify.schedules import explore_schedules, replay
-from fsm_plugins.verify.search import Departed, Follow, depth_first, pct
+from fsm_plugins.verify.schedules.exploring import explore_schedules, replay
+from fsm_plugins.verify.schedules.real_loop import sample_schedules
+from fsm_plugins.verify.schedules.search import Departed, Follow, depth_first, pct
 
 ROOT = Path(__file__).parents[2]
 
@@ -501,7 +501,7 @@ def test_a_run_is_the_same_in_other_processes() -> None:
     program = """
 import asyncio
 from fsm_plugins import Plugin, PluginInfo
-from fsm_plugins.verify.schedules import explore_schedules, replay
+from fsm_plugins.verify.schedules.exploring import explore_schedules, replay
 
 class Busy(Plugin):
     info = PluginInfo("busy", "1.0.0")

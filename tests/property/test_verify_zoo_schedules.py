@@ -10,7 +10,7 @@ import pytest
 
 import tests.zoo.correct
 import tests.zoo.faulty
-from fsm_plugins.verify.schedules import explore_schedules
+from fsm_plugins.verify.schedules.exploring import explore_schedules
 from tests.zoo.specimen import Specimen
 
 # What the zoo calls a finding, where that is another word: a race shows in what a hook raises.

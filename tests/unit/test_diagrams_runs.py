@@ -32,11 +32,13 @@ from fsm_plugins.diagrams import (
     Sequence,
     Step,
     coverage,
+    highlight,
     of_application,
     of_lifecycle,
     of_plan,
     product,
     read_trace,
+    render,
     render_sequence,
     write_trace,
 )
@@ -107,6 +109,15 @@ def test_a_plan_is_drawn_in_the_order_of_registration() -> None:
         ("b", "sink", "packets [bytes, 16]"),
     ]
     assert diagram.direction == "right"
+
+
+def test_the_tables_of_a_plan_speak_of_plugins_and_channels() -> None:
+    """A lifecycle has states and triggers; a topology has neither, and a highlight that is refused says the same."""
+    diagram = of_plan(plan(SPECS, {"packets": 16}))
+    first, second = render(diagram, "markdown").split("\n\n")
+    assert (first.splitlines()[0], second.splitlines()[0]) == ("| plugin | packets |", "| from | channel | to |")
+    with pytest.raises(ValueError, match="there is no plugin 'sikn' to highlight; there are: a, b, sink"):
+        highlight(diagram, ["sikn"])
 
 
 def test_an_application_is_drawn_with_its_states(monkeypatch: pytest.MonkeyPatch) -> None:

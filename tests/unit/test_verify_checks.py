@@ -26,7 +26,7 @@ import fsm_plugins
 from fsm_plugins import Plugin
 from fsm_plugins.diagrams import read_trace
 from fsm_plugins.verify import CHECKS, Scope, conform, find_check, verify
-from fsm_plugins.verify.schedules import explore_schedules
+from fsm_plugins.verify.schedules.exploring import explore_schedules
 
 ROOT = pathlib.Path(__file__).parents[2]
 _MODULES = (asyncio, contextlib, os, pathlib, random, signal, socket, sys, tempfile, threading, time)

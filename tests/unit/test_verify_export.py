@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from fsm_plugins import LIFECYCLE, RESTARTABLE, DefinitionError, Lifecycle
 from fsm_plugins.cli import main
-from fsm_plugins.verify.export import to_promela, to_tla
-from fsm_plugins.verify.registry_space import expected_states
+from fsm_plugins.verify.registries.export import to_promela, to_tla
+from fsm_plugins.verify.registries.space import expected_states
 
 PAUSABLE = LIFECYCLE.extend(
     [

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsm_plugins.verify.loop import CALLBACK, ControlledLoop, Ending
+from fsm_plugins.verify.base.loop import CALLBACK, ControlledLoop, Ending
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,7 +138,7 @@ def test_the_order_of_sets_of_tasks_is_the_same_in_every_process() -> None:
     """Tasks and futures are hashed by the order of their creation, whatever the hash seed."""
     program = """
 import asyncio
-from fsm_plugins.verify.loop import ControlledLoop
+from fsm_plugins.verify.base.loop import ControlledLoop
 
 async def main():
     async def work(i):

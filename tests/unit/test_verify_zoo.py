@@ -12,7 +12,7 @@ import pytest
 import tests.zoo.correct
 import tests.zoo.faulty
 from fsm_plugins.verify import Report, Scope, replay, verify
-from fsm_plugins.verify.script import PAUSES, calls_of
+from fsm_plugins.verify.base.script import PAUSES, calls_of
 from fsm_plugins.verify.verifying import ALL_LAYERS
 from tests.zoo.specimen import Specimen
 

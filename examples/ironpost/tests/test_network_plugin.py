@@ -182,7 +182,7 @@ def test_what_is_wrong_is_told_before_the_start(settings: dict[str, Any], says: 
 
 
 @pytest.mark.parametrize(
-    "settings", [{"source": "xdp"}, {"interval": 0}, {"looks": -1}, {"report": "none"}, {"pause": -1}]
+    "settings", [{"source": "ebpf"}, {"interval": 0}, {"looks": -1}, {"report": "none"}, {"pause": -1}]
 )
 def test_settings_are_checked(settings: dict[str, Any]) -> None:
     """When the plugin is made."""

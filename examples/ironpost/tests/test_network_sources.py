@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import dpkt  # type: ignore[import-untyped]
@@ -18,7 +18,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ironpost.network import Capture, Connection, Connections, Interface, Packet, SourceError, Undecoded, decode
+from ironpost.network import (
+    Capture,
+    Connection,
+    Connections,
+    Interface,
+    Packet,
+    PortScans,
+    SourceError,
+    Threshold,
+    Undecoded,
+    decode,
+)
 from ironpost.network.sources import Source, changes, list_connections
 from ironpost.sample import capture as sample
 
@@ -79,6 +90,12 @@ def test_other_protocols_and_fragments() -> None:
     fragment[20:22] = struct.pack("!H", 100)  # the offset
     later = decode(1, 0.0, bytes(fragment))
     assert (later.protocol, later.sport, later.dport, later.probes) == ("tcp", 0, 0, False)
+    options, piece = bytes([44, 0, 1, 4, 0, 0, 0, 0]), struct.pack("!BBHI", 6, 0, 9 << 3, 1)
+    sixth = decode(1, 0.0, frame("fe80::1", "fe80::2", options + piece + tcp(1, 2, 2), 0, 6))
+    assert (sixth.protocol, sixth.sport, sixth.dport, sixth.probes) == ("tcp", 0, 0, False)
+    encrypted = bytearray(frame("fe80::1", "fe80::2", b"encrypted", 59, 6))
+    encrypted[20] = 50
+    assert decode(1, 0.0, bytes(encrypted)).protocol == "50"
 
 
 @given(st.sampled_from([0, 1, 12, 101, 108, 113, 228, 229, 276, 147]), st.binary(max_size=120))
@@ -229,8 +246,61 @@ def test_who_opened_a_connection() -> None:
     asking = Connection("tcp", ("10.0.0.2", 22), ("10.0.0.9", 443), "SYN_SENT")
     packets, _ = changes([], [listening, inbound, outbound, asking], 0.0)
     assert [(each.src, each.dport) for each in packets] == [("10.0.0.1", 22), ("10.0.0.2", 443), ("10.0.0.2", 443)]
-    assert [each.opens for each in packets] == [False, False, True]
+    assert [each.probes for each in packets] == [True, False, False]
+    assert not any(each.opens for each in packets)
     assert packets[0].detail == "established"
+
+
+@given(st.lists(sockets, max_size=12).map(distinct), st.booleans())
+def test_only_what_comes_in_is_judged(after: list[Connection], loopback: bool) -> None:
+    """To a port that is listened on, or not answered yet; and from elsewhere, unless it is asked for."""
+    listening = {(each.protocol, each.local[1]) for each in after if each.state == "LISTEN"}
+    own = [each._replace(peer=each.local) for each in after if each.peer != ("", 0)]
+    for each, packet in zip(own, changes([], after + own, 0.0, loopback=loopback)[0][-len(own) :], strict=False):
+        comes_in = each.state == "SYN_RECV" or (
+            each.state != "SYN_SENT" and (each.protocol, each.local[1]) in listening
+        )
+        assert packet.probes == (loopback and comes_in and each.protocol == "tcp")
+    for packet in changes([], after, 0.0, loopback=loopback)[0]:
+        if packet.probes:
+            assert packet.dst == "10.0.0.2" and packet.src != "10.0.0.2"
+            assert ("tcp", packet.dport) in listening or packet.detail == "syn-recv"
+        assert packet.opens == (packet.probes and packet.detail == "syn-recv")
+
+
+def judge(before: list[Connection], after: list[Connection], *, loopback: bool) -> list[str]:
+    scans = PortScans(Threshold(20, 60.0))
+    packets, _ = changes(before, after, 1000.0, loopback=loopback)
+    return [found.detail for packet in packets if (found := scans.observe(packet))]
+
+
+def test_three_hundred_connections_of_this_machine_are_no_scan() -> None:
+    """Not those of a server whose listening socket is closed already, from whose ends nobody can tell who asked."""
+    with ExitStack() as stack:
+        before = list_connections()
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::")):
+            with socket.create_server((address, 0), family=family, dualstack_ipv6=address == "::") as server:
+                for _ in range(150):
+                    stack.enter_context(socket.create_connection(("127.0.0.1", server.getsockname()[1])))
+                    stack.enter_context(server.accept()[0])
+        after = list_connections()
+        assert not any(address.startswith("::ffff:") for each in after for address in (each.local[0], each.peer[0]))
+        for loopback in (False, True):
+            assert judge(before, after, loopback=loopback) == []
+        packets, _ = changes(before, after, 0.0)
+        assert len(packets) >= 600  # they are told, all the same
+
+
+def test_a_scan_of_listening_ports_from_this_machine_is_found_if_asked_for() -> None:
+    """With ``loopback``, by the twentieth port that answers."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(20)]
+        before = list_connections()
+        for server in servers:
+            stack.enter_context(socket.create_connection(server.getsockname()))
+        after = list_connections()
+        assert judge(before, after, loopback=False) == []
+        assert judge(before, after, loopback=True) == ["127.0.0.1 tried 20 ports of 127.0.0.1 within 60 s"]
 
 
 def test_a_real_connection_is_seen() -> None:

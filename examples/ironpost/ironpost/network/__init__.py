@@ -4,6 +4,7 @@ from ironpost.network.packets import Packet, Undecoded, decode
 from ironpost.network.plugin import EbpfEngine
 from ironpost.network.sources import Capture, Connection, Connections, Interface, Source, SourceError
 from ironpost.network.windows import Finding, PortScans, SynFloods, Threshold
+from ironpost.network.xdp import Xdp
 
 __all__ = [
     "Capture",
@@ -19,5 +20,6 @@ __all__ = [
     "SynFloods",
     "Threshold",
     "Undecoded",
+    "Xdp",
     "decode",
 ]

@@ -8,7 +8,7 @@ from typing import Final
 import dpkt  # type: ignore[import-untyped]
 from attrs import frozen
 
-__all__ = ["Packet", "Undecoded", "decode"]
+__all__ = ["Packet", "Undecoded", "decode", "of_tcp", "plain"]
 
 
 class Undecoded(ValueError):
@@ -108,22 +108,37 @@ def _packet(ip: dpkt.ip.IP | dpkt.ip6.IP6, time: float, length: int) -> Packet:
     family = socket.AF_INET if isinstance(ip, dpkt.ip.IP) else socket.AF_INET6
     src, dst = socket.inet_ntop(family, ip.src), socket.inet_ntop(family, ip.dst)
     inner = ip.data
-    if isinstance(inner, dpkt.tcp.TCP):
-        bits = inner.flags & 0xFF
-        return Packet(
-            time,
-            "tcp",
-            src,
-            dst,
-            inner.sport,
-            inner.dport,
-            _NAMES[bits],
-            length,
-            probes=not bits & (dpkt.tcp.TH_ACK | dpkt.tcp.TH_RST),
-            opens=bits & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK | dpkt.tcp.TH_RST) == dpkt.tcp.TH_SYN,
-            settles=bool(bits & dpkt.tcp.TH_RST) or bits & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK) == dpkt.tcp.TH_ACK,
-        )
-    if isinstance(inner, dpkt.udp.UDP):
-        return Packet(time, "udp", src, dst, inner.sport, inner.dport, (), length)
-    number = ip.p
-    return Packet(time, _PROTOCOLS.get(number, str(number)), src, dst, length=length)
+    number = getattr(ip, "p", dpkt.ip.IP_PROTO_ESP)  # the library sets none for what is encrypted in IPv6
+    if isinstance(inner, dpkt.tcp.TCP) and not _is_later_fragment(ip):
+        return of_tcp(time, src, dst, inner.sport, inner.dport, inner.flags & 0xFF, length)
+    if isinstance(inner, dpkt.udp.UDP) and not _is_later_fragment(ip):
+        return plain(time, number, src, dst, inner.sport, inner.dport, length)
+    return plain(time, number, src, dst, 0, 0, length)
+
+
+def _is_later_fragment(ip: dpkt.ip.IP | dpkt.ip6.IP6) -> bool:
+    """Tell what the library overlooks unless it is the first of several headers: what follows is no header."""
+    fragment = getattr(ip, "extension_hdrs", {}).get(dpkt.ip.IP_PROTO_FRAGMENT)
+    return fragment is not None and fragment.frag_off > 0
+
+
+def of_tcp(time: float, src: str, dst: str, sport: int, dport: int, bits: int, length: int) -> Packet:
+    """Return the packet of a TCP header. What it may mean to a detector follows from its flags, which are ``bits``."""
+    return Packet(
+        time,
+        "tcp",
+        src,
+        dst,
+        sport,
+        dport,
+        _NAMES[bits],
+        length,
+        probes=not bits & (dpkt.tcp.TH_ACK | dpkt.tcp.TH_RST),
+        opens=bits & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK | dpkt.tcp.TH_RST) == dpkt.tcp.TH_SYN,
+        settles=bool(bits & dpkt.tcp.TH_RST) or bits & (dpkt.tcp.TH_SYN | dpkt.tcp.TH_ACK) == dpkt.tcp.TH_ACK,
+    )
+
+
+def plain(time: float, number: int, src: str, dst: str, sport: int, dport: int, length: int) -> Packet:
+    """Return the packet of any other protocol, by its number."""
+    return Packet(time, _PROTOCOLS.get(number, str(number)), src, dst, sport, dport, (), length)

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from attrs import Factory, define, field
+from attrs import Attribute, Factory, define, field
 from attrs.validators import ge, gt, in_
 
 from fsm_plugins import Deadlines, HealthStatus, Plugin, PluginInfo, PluginType, Sender
@@ -17,10 +17,15 @@ from ironpost.events import PacketEvent
 from ironpost.network.packets import Packet
 from ironpost.network.sources import Capture, Connections, Interface, Source, SourceError
 from ironpost.network.windows import Detector, Finding, PortScans, SynFloods, Threshold
+from ironpost.network.xdp import MODES, Mode, Xdp, read_networks
 
 __all__ = ["EbpfEngine"]
 
 logger = logging.getLogger("ironpost.network")
+
+
+def _networks(_instance: object, _attribute: Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+    read_networks(value)
 
 
 @define
@@ -32,11 +37,16 @@ class EbpfEngine(Plugin):
     Without a channel, packets are unreported and findings are logged.
 
     Args:
-        source: ``connections`` of this machine (needs no privilege), ``pcap``, or ``af_packet`` (needs CAP_NET_RAW).
+        source: ``connections`` of this machine (needs no privilege), ``pcap``, ``af_packet`` (needs CAP_NET_RAW), or
+            ``xdp`` (needs CAP_BPF and CAP_NET_ADMIN).
         file: the capture to replay, with ``pcap``.
-        interface: what to listen on, with ``af_packet``.
+        interface: what to listen on, with ``af_packet`` and ``xdp``.
         interval: seconds between two looks at the connections.
         looks: how many looks at the connections; 0 for no end.
+        loopback: whether the connections between two addresses of this machine are judged, too.
+        block: networks whose packets are dropped, with ``xdp``.
+        mode: where ``xdp`` runs: ``native`` in the driver, ``generic`` in the network stack, ``auto`` where it can.
+        object: the program of ``xdp``, compiled beforehand.
         report: ``all`` packets and findings, or ``findings`` only.
         port_scan, syn_flood: from what count, within how many seconds.
         pause: seconds in which the same finding is not raised again.
@@ -49,13 +59,17 @@ class EbpfEngine(Plugin):
     deadlines: ClassVar = Deadlines(stop=10, grace=2)
 
     packets: Sender[PacketEvent] | None
-    source: Literal["connections", "pcap", "af_packet"] = field(
-        default="connections", validator=in_(("connections", "pcap", "af_packet"))
+    source: Literal["connections", "pcap", "af_packet", "xdp"] = field(
+        default="connections", validator=in_(("connections", "pcap", "af_packet", "xdp"))
     )
     file: Path | None = None
     interface: str | None = None
     interval: float = field(default=1.0, validator=gt(0))
     looks: int = field(default=0, validator=ge(0))
+    loopback: bool = False
+    block: tuple[str, ...] = field(default=(), validator=_networks)
+    mode: Mode = field(default="auto", validator=in_(tuple(MODES)))
+    object: Path | None = None
     report: Literal["all", "findings"] = field(default="all", validator=in_(("all", "findings")))
     port_scan: Threshold = Factory(lambda: Threshold(20, 60.0))
     syn_flood: Threshold = Factory(lambda: Threshold(100, 10.0))
@@ -101,15 +115,20 @@ class EbpfEngine(Plugin):
         return counts
 
     def _make(self) -> Source:
+        if self.block and self.source != "xdp":
+            raise SourceError(f"source = {self.source!r} drops nothing; take 'block' out, or set source = 'xdp'")
         if self.source == "pcap":
             if self.file is None:
                 raise SourceError("source = 'pcap' needs a file; set 'file'")
             return Capture(self.file)
+        if self.source == "connections":
+            return Connections(self.interval, self.looks, self.loopback)
+        if self.interface is None:
+            raise SourceError(f"source = {self.source!r} needs an interface; set 'interface'")
         if self.source == "af_packet":
-            if self.interface is None:
-                raise SourceError("source = 'af_packet' needs an interface; set 'interface'")
             return Interface(self.interface)
-        return Connections(self.interval, self.looks)
+        block = tuple(read_networks(self.block))
+        return Xdp(self.interface, block, self.mode, self.object, all=self.report == "all")
 
     async def _work(self) -> None:
         assert self.opened is not None

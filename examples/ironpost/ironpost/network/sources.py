@@ -21,6 +21,7 @@ import dpkt  # type: ignore[import-untyped]
 import psutil
 from attrs import define, field
 
+from ironpost.network.links import ETHERNET, LOOPBACK, why_not_up
 from ironpost.network.packets import Packet, Undecoded, decode
 from ironpost.threads import Token, in_thread
 
@@ -178,12 +179,19 @@ class Connection(NamedTuple):
 
 
 def changes(
-    before: Collection[Connection], after: Collection[Connection], now: float, *, first: bool = False
+    before: Collection[Connection],
+    after: Collection[Connection],
+    now: float,
+    *,
+    first: bool = False,
+    loopback: bool = False,
 ) -> tuple[list[Packet], int]:
     """Return a packet for each connection that is new or was settled since, and how many sockets have no peer.
 
-    Who opened a connection is told by the ports that are listened on. The connections of the first look were not seen
-    to be opened, and say nothing about scans.
+    Who opened a connection is told by the ports that are listened on. Only what comes in says something about scans and
+    floods: where nobody listens, it cannot be told who asked whom, and each of a client's connections ends in another
+    port of its own. The connections of the first look were not seen to be opened, and those between two addresses of
+    this machine are its own business; both say nothing, the latter unless ``loopback``.
 
     >>> listening = Connection("tcp", ("0.0.0.0", 22), ("", 0), "LISTEN")
     >>> new = Connection("tcp", ("10.0.0.2", 22), ("10.0.0.1", 40000), "SYN_RECV")
@@ -193,6 +201,7 @@ def changes(
     """
     listening = {(each.protocol, each.local[1]) for each in after if each.state == "LISTEN"}
     known = {each[:3]: each.state for each in before}
+    own = {each.local[0] for each in after}
     packets, lone = [], 0
     for each in after:
         if each.peer == ("", 0):
@@ -206,6 +215,7 @@ def changes(
         inbound = each.state == "SYN_RECV" or (each.state != "SYN_SENT" and (each.protocol, each.local[1]) in listening)
         (src, sport), (dst, dport) = (each.peer, each.local) if inbound else (each.local, each.peer)
         new = was is None and not first and each.protocol == "tcp"
+        judged = new and inbound and (loopback or not (each.peer[0] in own or _is_loopback(each.peer[0])))
         packets.append(
             Packet(
                 now,
@@ -215,13 +225,17 @@ def changes(
                 sport,
                 dport,
                 ("SYN",) if pending else (),
-                probes=new,
-                opens=new and pending,
+                probes=judged,
+                opens=judged and pending,
                 settles=settled,
                 detail=each.state.lower().replace("_", "-"),
             )
         )
     return packets, lone
+
+
+def _is_loopback(address: str) -> bool:
+    return address == "::1" or address.startswith("127.")
 
 
 def list_connections() -> list[Connection]:
@@ -231,8 +245,13 @@ def list_connections() -> list[Connection]:
         protocol = "tcp" if each.type == socket.SOCK_STREAM else "udp"
         local, peer = each.laddr or ("", 0), each.raddr or ("", 0)
         state = each.status if each.status != psutil.CONN_NONE else "open"
-        found.append(Connection(protocol, (local[0], local[1]), (peer[0], peer[1]), state))
+        found.append(Connection(protocol, (_unmapped(local[0]), local[1]), (_unmapped(peer[0]), peer[1]), state))
     return found
+
+
+def _unmapped(address: str) -> str:
+    """Return an address as the other end has it: IPv4 at a socket of IPv6 is listed as ``::ffff:192.0.2.1``."""
+    return address.removeprefix("::ffff:") if "." in address else address
 
 
 @define
@@ -242,10 +261,12 @@ class Connections:
     Args:
         interval: seconds between two looks.
         looks: how many; 0 for no end.
+        loopback: whether connections between two addresses of this machine say something about scans and floods.
     """
 
     interval: float = 1.0
     looks: int = 0
+    loopback: bool = False
     listing: Callable[[], list[Connection]] = list_connections
     clock: Callable[[], float] = time.time
     counts: Counter[str] = field(factory=Counter, init=False)
@@ -271,7 +292,7 @@ class Connections:
                 self.counts["looks that failed"] += 1
             else:
                 self.trouble = ""
-                packets, lone = changes(self._before, after, self.clock(), first=not look)
+                packets, lone = changes(self._before, after, self.clock(), first=not look, loopback=self.loopback)
                 self._before = after
                 self.counts["sockets without a peer"] = lone
                 if packets:
@@ -289,7 +310,7 @@ class Connections:
 
 _ALL: Final = 0x0003  # ETH_P_ALL
 _OUTGOING: Final = 4  # PACKET_OUTGOING
-_LINK_OF_HARDWARE: Final = {1: 1, 772: 1, 65534: 101}  # ARPHRD_ETHER, _LOOPBACK, _NONE -> link type
+_LINK_OF_HARDWARE: Final = {ETHERNET: 1, LOOPBACK: 1, 65534: 101}  # 65534: ARPHRD_NONE -> link type
 _SOL_PACKET: Final = 263
 _STATISTICS: Final = 6
 _BUFFER_FORCE: Final = 33  # SO_RCVBUFFORCE
@@ -299,13 +320,18 @@ _BUFFER: Final = 16 * 1024 * 1024
 
 @define
 class Interface:
-    """All packets of an interface, by a packet socket (packet(7)). Needs Linux, and the capability CAP_NET_RAW."""
+    """All packets of an interface, by a packet socket (packet(7)). Needs Linux, and the capability CAP_NET_RAW.
+
+    What the kernel had captured and nobody read is counted as ``unread`` when it is closed.
+    """
 
     name: str
     clock: Callable[[], float] = time.time
     counts: Counter[str] = field(factory=Counter, init=False)
     trouble: str = field(default="", init=False)
     _socket: socket.socket | None = field(default=None, init=False)
+    _captured: int = field(default=0, init=False)
+    _taken: int = field(default=0, init=False)
 
     async def open(self) -> None:
         if not hasattr(socket, "AF_PACKET"):
@@ -317,38 +343,51 @@ class Interface:
             with suppress(OSError):  # beyond the usual limit, if that is allowed
                 opened.setsockopt(socket.SOL_SOCKET, _BUFFER_FORCE, _BUFFER)
             opened.bind((self.name, _ALL))
+            if reason := why_not_up(self.name):
+                raise SourceError(reason)
         except PermissionError:
             raise SourceError(
                 f"to capture on {self.name!r} needs CAP_NET_RAW; run as root, or set source = 'connections'"
             ) from None
-        except OSError as error:
+        except (OSError, SourceError) as error:
             if opened is not None:
                 opened.close()
-            names = ", ".join(sorted(name for _, name in socket.if_nameindex()))
-            raise SourceError(f"cannot capture on {self.name!r}: {error.strerror}; there are: {names}") from None
+            reason = why_not_up(self.name) or f"cannot capture on {self.name!r}: {error}"
+            raise SourceError(reason) from None
         self._socket = opened
 
     async def batches(self) -> AsyncGenerator[list[Packet], None]:
+        """Give packets as they come.
+
+        Raises:
+            SourceError: the interface is gone or was switched off; all that it gave before was given.
+        """
         loop = asyncio.get_running_loop()
         taken = self._socket
-        if taken is None:
-            return
-        while True:
-            frame, address = await loop.sock_recvfrom(taken, 65536)
+        failed = ""
+        while taken is not None:
             packets: list[Packet] = []
-            self._take(packets, frame, address)
+            drained = False
             try:
+                if not failed:
+                    self._take(packets, *await loop.sock_recvfrom(taken, 65536))
                 for _ in range(BATCH - 1):
                     self._take(packets, *taken.recvfrom(65536))
             except BlockingIOError:
-                pass
+                drained = True
+            except OSError as error:
+                failed = str(error)  # this comes first, and then what was captured before it
             self._count_drops(taken)
             if packets:
                 yield packets
+            if failed and drained:
+                raise SourceError(why_not_up(self.name) or f"the capture on {self.name!r} broke off: {failed}")
+            await asyncio.sleep(0)  # others are to have their turn whether or not the reader waits
 
     def _take(self, packets: list[Packet], frame: bytes, address: tuple[object, ...]) -> None:
+        self._taken += 1
         kind, hardware = address[2], address[3]
-        if kind == _OUTGOING and hardware == 772:
+        if kind == _OUTGOING and hardware == LOOPBACK:
             return  # the loopback interface shows every packet going out and coming in
         link = _LINK_OF_HARDWARE.get(hardware, -1) if isinstance(hardware, int) else -1
         try:
@@ -357,8 +396,9 @@ class Interface:
             self.counts[str(reason)] += 1
 
     def _count_drops(self, taken: socket.socket) -> None:
-        """Count what the kernel had no room for since the last call: the question resets its answer."""
-        _, drops = struct.unpack("II", taken.getsockopt(_SOL_PACKET, _STATISTICS, 8))
+        """Count what the kernel captured, and had no room for, since the last call: the question resets its answer."""
+        captured, drops = struct.unpack("II", taken.getsockopt(_SOL_PACKET, _STATISTICS, 8))
+        self._captured += captured - drops
         if drops:
             self.counts["dropped by the kernel"] += drops
             self.trouble = f"{self.counts['dropped by the kernel']} packets came faster than they could be read"
@@ -367,4 +407,6 @@ class Interface:
         if self._socket is not None:
             self._count_drops(self._socket)
             self._socket.close()
+            self.counts["unread"] += self._captured - self._taken
+            self._captured = self._taken = 0
             self._socket = None
