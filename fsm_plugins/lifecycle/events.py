@@ -63,7 +63,7 @@ _new: Final = tuple.__new__  # makes an event in half the time that its class ta
 
 @frozen
 class Recorder:
-    """A listener that only puts events aside, to look at them later. It costs a fraction of another one.
+    """A listener that only puts events aside, to look at them later. No event object is made for it.
 
     A hub calls ``put`` with the plain tuple of an event, and at once: also while an earlier event is still being told
     to other listeners. What ``put`` raises is logged, whatever it is.

@@ -63,7 +63,7 @@ class Journal:
         run: the word for this run in the file.
         lost: how many transitions were dropped.
         failing: why the file cannot be written at present; empty if it can.
-        note: the same listener as a `Recorder`, which costs a third of it.
+        note: the same listener as a `Recorder`, for which no event object is made.
 
     >>> import tempfile
     >>> from fsm_plugins import State
