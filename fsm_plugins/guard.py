@@ -136,7 +136,7 @@ class Guard:
             hub = self.hub
             self._since = None
             if hub is not None and hub.heard:
-                # To ask for the running loop costs as much as two readings of a clock (it is a system call before 3.12).
+                # To ask for the running loop costs as much as two readings of a clock (a system call before 3.12).
                 if hub.loop is None or not hub.loop.is_running():
                     hub.run_in(get_running_loop())
                 self._since = hub.now()
