@@ -30,7 +30,7 @@ from fsm_plugins.errors import (
     Unhealthy,
     UnknownTrigger,
 )
-from fsm_plugins.lifecycle import LIFECYCLE, RESTARTABLE, Arc, Lifecycle, State, TransitionEvent
+from fsm_plugins.lifecycle import LIFECYCLE, RELOADABLE, RESTARTABLE, Arc, Lifecycle, State, TransitionEvent
 from fsm_plugins.metadata import Deadlines, HealthStatus, PluginInfo, PluginType
 from fsm_plugins.plugin import Pipeline, Plugin, as_plugin
 from fsm_plugins.registry import PluginHealth, PluginRegistry
@@ -48,6 +48,7 @@ __all__ = [
     "FAILED",
     "INITIALIZED",
     "LIFECYCLE",
+    "RELOADABLE",
     "RESTARTABLE",
     "RUNNING",
     "STOPPED",

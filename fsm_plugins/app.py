@@ -32,7 +32,7 @@ from fsm_plugins.errors import (
     suggestion,
 )
 from fsm_plugins.guard import describe
-from fsm_plugins.lifecycle import FAIL, INIT, START, TransitionEvent
+from fsm_plugins.lifecycle import FAIL, INIT, RELOAD, START, TransitionEvent
 from fsm_plugins.loading import load
 from fsm_plugins.metadata import Deadlines
 from fsm_plugins.observe import Observation, RegistryTarget, SupervisorTarget, Target, observation_problems
@@ -118,14 +118,14 @@ def _spec(config: Config, name: str) -> tuple[PluginSpec | None, list[Problem]]:
     """Return the spec of one plugin of the configuration, if it can be loaded, and what is wrong with it."""
     section, where = config.plugins[name], f"plugins.{name}"
     try:
-        factory = load(section.use, config.search_path)
+        factory = load(section.use, config.app.plugin_path)
     except LoadError as error:
         return None, [Problem(f"{where}.use", str(error))]
     try:
         ports = frozenset(port.name for port in ports_of(factory))
     except TypeError as error:
         return None, [Problem(where, str(error))]
-    settings, problems = structure_settings(factory, section.settings, f"{where}.settings", ports)
+    settings, problems = structure_settings(factory, section.settings, f"{where}.settings", ports, config.directory)
     known = _deadline_keys(factory)
     strange = [
         Problem(f"{where}.deadlines.{key}", f"its lifecycle has no such trigger{suggestion(key, known)}")
@@ -204,6 +204,8 @@ class Application:
         self.observation = observation or Observation()
         self._told = asyncio.Event()
         self._failure: PluginFailed | RestartsExhausted | None = None
+        self._reload_wanted = False
+        self._reloading: asyncio.Task[None] | None = None
         self.phase: Phase = "created"
         self._followers: list[Callable[[Phase], object]] = []
         self._top.subscribe(self._heard)
@@ -240,14 +242,16 @@ class Application:
 
         It waits until SIGTERM or SIGINT, until `shutdown`, or until a plugin fails, if the application is to stop then.
         A signal ends a start that is under way, too. A second signal ends the process at once, with exit status
-        128 + its number. An application runs once.
+        128 + its number. If a plugin can be reloaded, SIGHUP does `reload`. An application runs once.
 
         Args:
-            signals: whether to handle the two signals. Only possible in the main thread.
+            signals: whether to handle the signals. Only possible in the main thread.
             until_idle: stop also when no plugin has a worker left.
             seconds: stop also after this time, in seconds.
 
         Raises:
+            ConfigError: a plugin found in its ``on_init`` that what it was configured with is wrong, and raised one of
+                its own. Nothing was started.
             HookFailed, DeadlineExceeded: a plugin could not be started. The others have been stopped.
             PluginFailed: a plugin failed while it was running, and nobody restarts it. The others have been stopped.
             RestartsExhausted: the supervisor gave up. The plugins have been stopped.
@@ -273,15 +277,19 @@ class Application:
             async with self._top.running():
                 if not self._told.is_set():
                     self._enter("running")
+                if self._reload_wanted:
+                    self.reload()
                 try:
                     await self._until_told(until_idle, seconds)
                 finally:
                     self._enter("stopping")
+                    await self._end_reload()
                 if self._failure is not None:
                     raise self._failure
         except HookFailed as error:
             if not isinstance(error.__cause__, Abandoned):
-                raise of_the_plugin(error) from error.__cause__
+                found = of_the_plugin(error)
+                raise _wrong_configuration(self.name, found) or found from error.__cause__
             # The start was abandoned, because somebody wanted the application to end.
             if self._failure is not None:
                 raise self._failure from self._failure.__cause__
@@ -296,6 +304,33 @@ class Application:
             if self.phase in ("starting", "running"):
                 self._enter("stopping")
             self._top.abandon_start()
+
+    def reload(self) -> None:
+        """Let the plugins that can be reloaded read their files again, one after the other, while they run.
+
+        The trigger ``reload`` is fired on every plugin whose lifecycle allows it in the state that it is in (see
+        `RELOADABLE`). It does not wait, as suits a signal handler. Called again before that is done, it is done once
+        more; called during the start, after it; and before `run` or after it, not at all. A shutdown waits for the
+        reload of the plugin that is at it, so that what is queued can still be drained.
+        """
+        self._reload_wanted = self.phase in ("starting", "running")
+        if self.phase == "running" and (self._reloading is None or self._reloading.done()):
+            self._reloading = asyncio.create_task(self._reload(), name=f"reload of {self.name}")
+
+    async def _reload(self) -> None:
+        while self._reload_wanted:
+            self._reload_wanted = False
+            for plugin in self.registry:
+                if self.phase == "running" and plugin.state in plugin.lifecycle.expected(RELOAD):
+                    try:
+                        await plugin.fire(RELOAD)
+                    except PluginError as error:
+                        logger.error("not reloaded: %s", error)
+
+    async def _end_reload(self) -> None:
+        self._reload_wanted = False
+        if self._reloading is not None:
+            await asyncio.wait([self._reloading])
 
     def follow(self, follower: Callable[[Phase], object]) -> None:
         """Call ``follower`` with each `Phase` that `run` comes to, for those who wait for it or report it.
@@ -374,7 +409,7 @@ class Application:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Shut down at the first signal, end the process at the second."""
+        """Shut down at the first signal, end the process at the second; reload at SIGHUP."""
         loop = asyncio.get_running_loop()
         handled: list[signal.Signals] = []
 
@@ -388,6 +423,10 @@ class Application:
                 for number in SIGNALS:
                     loop.add_signal_handler(number, on_signal, number)
                     handled.append(number)
+                # Where nobody can be reloaded, it ends the process, as it does by default: its terminal is gone.
+                if any(RELOAD in plugin.lifecycle.triggers for plugin in self.registry):
+                    loop.add_signal_handler(signal.SIGHUP, self.reload)
+                    handled.append(signal.SIGHUP)
             except (ValueError, RuntimeError, NotImplementedError) as error:
                 text = f"signals cannot be handled here ({error}); call run(signals=False), and shutdown() to end it"
                 raise PluginError(text) from error
@@ -395,6 +434,20 @@ class Application:
         finally:
             for number in handled:
                 loop.remove_signal_handler(number)
+
+
+def _wrong_configuration(name: str, error: BaseException) -> ConfigError | None:
+    """Return what is wrong with the configuration, if that is why a plugin failed in its init."""
+    if not isinstance(error, HookFailed) or error.trigger != INIT:
+        return None
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ConfigError):
+        cause = cause.__cause__
+    if cause is None:
+        return None
+    # Who names itself as the source says nothing new.
+    source = "" if cause.source == error.name else f"{cause.source}: "
+    return ConfigError(name, [Problem(f"plugins.{error.name}", f"{source}{each}") for each in cause.problems])
 
 
 def _exit_now(number: signal.Signals, registry: PluginRegistry) -> None:

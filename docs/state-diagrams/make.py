@@ -20,7 +20,7 @@ from attrs import frozen
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from fsm_plugins import LIFECYCLE, RESTARTABLE, Plugin, PluginError, PluginInfo, PluginRegistry
+from fsm_plugins import LIFECYCLE, RELOADABLE, RESTARTABLE, Plugin, PluginError, PluginInfo, PluginRegistry
 from fsm_plugins.app import read_blueprint
 from fsm_plugins.diagrams import (
     Diagram,
@@ -225,6 +225,12 @@ def pictures() -> dict[str, Picture]:
             "The restartable lifecycle",
             "`RESTARTABLE`, for classes that opt in to a second start: the default table with one more `start`, and "
             "the `fail` which that start needs, because it may break like the first one.",
+        ),
+        "reloadable": of_diagram(
+            of_lifecycle(RELOADABLE),
+            "The reloadable lifecycle",
+            "`RELOADABLE`, for classes that opt in to reading their files again while they run: the default table with "
+            "one move that ends where it begins, and whose hook is `on_reload`.",
         ),
         "pause-resume": of_diagram(
             diagram_of("pause_resume:PAUSABLE", [ROOT / "examples"]),

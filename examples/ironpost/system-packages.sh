@@ -1,12 +1,14 @@
 #!/bin/sh
 # Install what the system tests need: podman and runc for a container engine, a busybox that needs no libraries for the
-# containers, ip and unshare for network name spaces, clang, libbpf and their headers for programs in the kernel. Nothing
-# is pulled from a registry of images. What cannot be installed is not fatal: the tests that need it are skipped, and say
-# why.
+# containers, netavark and iptables for their networks, ip, unshare and nsenter for network name spaces, clang, libbpf
+# and their headers for programs in the kernel. Nothing is pulled from a registry of images. What cannot be installed is
+# not fatal: the tests that need it are skipped, and say why.
 set -eu
 
 missing=""
-for need in podman:podman runc:runc busybox:busybox-static ip:iproute2 unshare:util-linux clang:clang; do
+PATH=$PATH:/usr/lib/podman:/usr/libexec/podman # where podman looks for what it calls
+for need in podman:podman runc:runc busybox:busybox-static netavark:netavark iptables:iptables ip:iproute2 \
+    unshare:util-linux nsenter:util-linux clang:clang; do
     command -v "${need%%:*}" >/dev/null || missing="$missing ${need#*:}"
 done
 [ -e /usr/include/bpf/bpf_helpers.h ] || missing="$missing libbpf-dev"

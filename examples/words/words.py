@@ -23,21 +23,17 @@ class Read(Plugin):
     file: Path
 
     async def on_init(self) -> None:
-        if not self._path.is_file():
-            raise FileNotFoundError(f"there is no file {self._path}; set plugins.read.settings.file")
+        if not self.file.is_file():
+            raise FileNotFoundError(f"there is no file {self.file}; set plugins.read.settings.file")
 
     async def on_start(self) -> None:
         self.spawn(self._read())
 
     async def _read(self) -> None:
-        text = await asyncio.to_thread(self._path.read_text, encoding="utf-8")
+        text = await asyncio.to_thread(self.file.read_text, encoding="utf-8")
         for line in text.splitlines():
             await self.lines.send(line)
         self.lines.close()  # no more: whoever receives gets the rest, and then the end
-
-    @property
-    def _path(self) -> Path:
-        return Path(__file__).parent / self.file
 
 
 @define

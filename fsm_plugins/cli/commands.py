@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import click
 
 from fsm_plugins.app import Application, Blueprint, read_blueprint
 from fsm_plugins.cli.output import fail, invalid, print_json, print_table
+from fsm_plugins.config import paths_in
 from fsm_plugins.embedding import attach, run_as_init
 from fsm_plugins.errors import ConfigError, PluginError, StopFailed
 from fsm_plugins.loading import discover
@@ -40,8 +42,8 @@ def run(config: str, seconds: float | None, until_idle: bool, log_level: str, in
     """Run the plugins of the TOML file CONFIG until SIGTERM or SIGINT, then print a receipt for each.
 
     The first signal stops the plugins in order, producers first, and lets consumers drain. A second one ends the
-    process at once. CONFIG can also be given in the environment, as FSM_PLUGINS_CONFIG. A service manager that wants to
-    be notified (Type=notify of systemd) is.
+    process at once. SIGHUP lets the plugins that can be reloaded read their files again. CONFIG can also be given in
+    the environment, as FSM_PLUGINS_CONFIG. A service manager that wants to be notified (Type=notify of systemd) is.
 
     Exit status: 0 everything stopped cleanly, 1 a plugin failed or had to be forced, 78 the configuration is invalid.
     """
@@ -56,6 +58,8 @@ def run(config: str, seconds: float | None, until_idle: bool, log_level: str, in
     problem: PluginError | None = None
     try:
         asyncio.run(application.run(until_idle=until_idle, seconds=seconds))
+    except ConfigError as error:
+        invalid(config, error.problems, as_json)
     except PluginError as error:
         problem = error
     receipts = application.receipt()
@@ -75,20 +79,30 @@ def run(config: str, seconds: float | None, until_idle: bool, log_level: str, in
 def check(config: str, as_json: bool) -> None:
     """Find everything that is wrong with CONFIG, without starting anything, and show the order of the plugins.
 
-    It reads the file and the environment, imports the plugins, and checks their settings and their wiring.
+    It reads the file and the environment, imports the plugins, and checks their settings and their wiring. It also
+    shows where the paths in CONFIG lead: those below the working directory from there, the others in full.
 
     Exit status: 0 it can be run, 78 it cannot.
     """
     blueprint = _checked(config, as_json)
     if as_json:
-        print_json(
-            {"ok": True, "source": config, "order": list(blueprint.plan.order), "channels": _channels(blueprint)}
-        )
+        found = {
+            "ok": True,
+            "source": config,
+            "order": list(blueprint.plan.order),
+            "channels": _channels(blueprint),
+            "paths": {where: str(path) for where, path in _paths(blueprint)},
+        }
+        print_json(found)
         return
     count = len(blueprint.plan.order)
     click.echo(f"{config}: ok, {count} plugin{'s' if count != 1 else ''}, producers first:")
     for line in blueprint.plan.lines():
         click.echo(f"  {line}")
+    if paths := _paths(blueprint):
+        click.echo("paths:")
+        for where, path in paths:
+            click.echo(f"  {where}: {_from_here(path)}")
 
 
 @click.command("list")
@@ -139,6 +153,23 @@ def _build(config: str, as_json: bool) -> Application:
         return Application.from_config(config)
     except ConfigError as error:
         invalid(config, error.problems, as_json)
+
+
+def _paths(blueprint: Blueprint) -> list[tuple[str, Path]]:
+    """Return the paths of the application and of the plugins that would run, each with its key path."""
+    assert blueprint.config is not None
+    found = [*paths_in(blueprint.config.app, "app"), *paths_in(blueprint.config.observe, "observe")]
+    settings = {spec.name: spec.settings for spec in blueprint.specs}
+    for name in blueprint.plan.order:
+        found += paths_in(settings[name], f"plugins.{name}.settings")
+    return found
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as people write it in the working directory."""
+    whole = os.path.normpath(path)
+    here = os.path.relpath(whole)
+    return whole if here.startswith(os.pardir) else here
 
 
 def _in_order(blueprint: Blueprint) -> list[str]:

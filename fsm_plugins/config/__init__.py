@@ -16,7 +16,7 @@ from fsm_plugins.config.model import (
     split_address,
 )
 from fsm_plugins.config.reading import load_config, read_config
-from fsm_plugins.config.settings import structure_settings
+from fsm_plugins.config.settings import paths_in, structure_settings
 
 __all__ = [
     "PREFIX",
@@ -29,6 +29,7 @@ __all__ = [
     "PluginSection",
     "load_config",
     "merge_deadlines",
+    "paths_in",
     "read_config",
     "split_address",
     "structure_settings",

@@ -5,14 +5,18 @@ The hooks here make it strict, where it would call ``int("3")`` or take a string
 types is closed: what has no hook here is refused, whatever cattrs could make of it.
 
 The text of an environment variable is read as the type that is wanted of it, and its flaws name the variable.
+
+What a path is relative to depends on who wrote it: the directory of the file for one in the file, the working directory
+for one in a variable. `paths_from` says which file is being read.
 """
 
 from __future__ import annotations
 
 import collections.abc
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from pathlib import Path
@@ -27,11 +31,31 @@ from fsm_plugins.config.environment import EnvKey, EnvText, plain
 from fsm_plugins.config.flaws import Flaw, Invalid, either, expected, flaws_in, show
 from fsm_plugins.errors import suggestion
 
-__all__ = ["Check", "RawTable", "describe", "hook", "origin", "structure"]
+__all__ = ["Check", "RawTable", "describe", "hook", "origin", "paths_from", "structure"]
 
 Structure = Callable[[Any, Any], Any]
 
 _NEVER: Final = object()  # no value of any type
+
+# The directory that paths are relative to; without one they stay as they are written.
+_DIRECTORY: Final[ContextVar[Path | None]] = ContextVar("_DIRECTORY", default=None)
+
+
+@contextmanager
+def paths_from(directory: Path | None) -> Iterator[None]:
+    """Take relative paths from ``directory`` in this block, and those of variables from the working directory.
+
+    >>> with paths_from(Path("/etc/app")):
+    ...     structure(["rules", "/opt/rules"], list[Path])
+    [PosixPath('/etc/app/rules'), PosixPath('/opt/rules')]
+    >>> structure("rules", Path)
+    PosixPath('rules')
+    """
+    token = _DIRECTORY.set(directory)
+    try:
+        yield
+    finally:
+        _DIRECTORY.reset(token)
 
 
 def structure(value: object, kind: object) -> object:
@@ -80,6 +104,10 @@ def _reading_text(function: Structure) -> Structure:
     def reading(value: object, kind: object) -> object:
         if not isinstance(value, EnvText):
             return function(str(value) if isinstance(value, EnvKey) else value, kind)
+        with paths_from(None if _DIRECTORY.get() is None else Path.cwd()):
+            return from_variable(value, kind)
+
+    def from_variable(value: EnvText, kind: object) -> object:
         try:
             return function(str(value) if kind in (str, Path) else value.parsed, kind)
         except Exception as error:
@@ -109,6 +137,12 @@ _CONVERTER.register_structure_hook_func(
 )
 
 
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("no path")  # an empty one would mean the directory itself
+    return (_DIRECTORY.get() or Path()) / text
+
+
 # Simple values: what people call the type, the exact types of raw values, and what makes the value of one. A bool is no
 # integer, and a date and time is no date.
 _SIMPLE: Final[dict[object, tuple[str, tuple[type, ...], Callable[[Any], object]]]] = {
@@ -116,7 +150,7 @@ _SIMPLE: Final[dict[object, tuple[str, tuple[type, ...], Callable[[Any], object]
     int: ("an integer", (int,), int),
     float: ("a number", (int, float), float),
     str: ("a string", (str,), str),
-    Path: ("a path", (str,), Path),
+    Path: ("a path", (str,), _path),
     datetime: ("a date and time", (datetime,), lambda value: value),
     date: ("a date", (date,), lambda value: value),
     time: ("a time", (time,), lambda value: value),

@@ -35,13 +35,13 @@ class AppSection:
     Attributes:
         name: what the application is called.
         on_failure: what it does when a plugin fails.
-        plugin_path: directories to look for plugin modules in, as they are written; see `Config.search_path`.
+        plugin_path: directories to look for plugin modules in.
         deadlines: what was given for all plugins, in seconds.
     """
 
     name: str
     on_failure: Literal["stop", "continue"] = "stop"
-    plugin_path: tuple[str, ...] = ()
+    plugin_path: tuple[Path, ...] = ()
     deadlines: Mapping[str, Seconds] = field(factory=dict)
 
 
@@ -105,7 +105,6 @@ def _is_address(address: str) -> bool:
     return bool(split_address(address))
 
 
-FilePath = Annotated[str, Check("a path", lambda path: bool(path) and "\0" not in path)]
 Address = Annotated[str, Check("an address such as '127.0.0.1:9090'", _is_address)]
 
 
@@ -114,13 +113,13 @@ class JournalSection:
     """The table ``journal`` in ``[observe]``.
 
     Attributes:
-        path: the file, relative to where the configuration is.
+        path: the file.
         format: JSON lines or a SQLite database.
         max_bytes: from which size a new file is begun, at least 4096 bytes.
         keep: how many full files are kept, at least 1.
     """
 
-    path: FilePath
+    path: Path
     format: Literal["jsonl", "sqlite"] = "jsonl"
     max_bytes: Annotated[int, Check("an integer of at least 4096", lambda size: size >= 4096)] = 10 * 2**20
     keep: Annotated[int, Check("an integer of at least 1", lambda count: count >= 1)] = 5
@@ -134,7 +133,7 @@ class ObserveSection:
         log: how the command logs.
         journal: where transitions are written, if they are.
         metrics: whether the endpoint has metrics.
-        socket: the Unix socket of the endpoint, relative to where the configuration is.
+        socket: the Unix socket of the endpoint.
         http: the TCP address of the endpoint.
         token_file: the file with the token that control over TCP needs.
     """
@@ -142,14 +141,15 @@ class ObserveSection:
     log: Literal["text", "json"] = "text"
     journal: JournalSection | None = None
     metrics: bool = False
-    socket: FilePath | None = None
+    socket: Path | None = None
     http: Address | None = None
-    token_file: FilePath | None = None
+    token_file: Path | None = None
 
 
 @frozen
 class Config:
-    """A whole configuration.
+    """A whole configuration. The paths in it are absolute: those of the file were relative to its directory, and those
+    of environment variables to the working directory.
 
     Attributes:
         source: the file, as it was given.
@@ -180,15 +180,6 @@ class Config:
             for name, section in self.plugins.items()
             if (section.restart, section.backoff, section.group) != (None, None, None)
         }
-
-    @property
-    def search_path(self) -> tuple[Path, ...]:
-        """The directories of ``app.plugin_path``, relative ones taken from where the file is.
-
-        >>> Config("etc/app.toml", Path("/etc"), AppSection("app", plugin_path=("plugins", "/opt/x"))).search_path
-        (PosixPath('/etc/plugins'), PosixPath('/opt/x'))
-        """
-        return tuple(self.directory / entry for entry in self.app.plugin_path)
 
 
 def merge_deadlines(base: Deadlines, given: Mapping[str, float]) -> Deadlines:

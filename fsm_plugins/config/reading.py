@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fsm_plugins.config.converter import RawTable, structure
+from fsm_plugins.config.converter import RawTable, paths_from, structure
 from fsm_plugins.config.environment import overlay
 from fsm_plugins.config.flaws import Flaw, Invalid, key_path
 from fsm_plugins.config.keywords import structure_keywords
@@ -56,7 +56,8 @@ def read_config(
     if isinstance(tree, Problem):
         return None, [tree]
     refused = overlay(tree, os.environ if environ is None else environ)
-    config, flaws = _config(path, tree)
+    with paths_from(Path(path).absolute().parent):
+        config, flaws = _config(path, tree)
     return config, [*(Problem(flaw.where("").lstrip("."), flaw.what) for flaw in flaws), *refused]
 
 

@@ -2,12 +2,26 @@
 
 from fsm_plugins.lifecycle.events import EventCells, Hub, Listener, Recorder, TransitionEvent, TransitionHub
 from fsm_plugins.lifecycle.machine import LifecycleMachine, Move
-from fsm_plugins.lifecycle.table import FAIL, INIT, LIFECYCLE, RESTARTABLE, START, STOP, Arc, Lifecycle, State
+from fsm_plugins.lifecycle.table import (
+    FAIL,
+    INIT,
+    LIFECYCLE,
+    RELOAD,
+    RELOADABLE,
+    RESTARTABLE,
+    START,
+    STOP,
+    Arc,
+    Lifecycle,
+    State,
+)
 
 __all__ = [
     "FAIL",
     "INIT",
     "LIFECYCLE",
+    "RELOAD",
+    "RELOADABLE",
     "RESTARTABLE",
     "START",
     "STOP",

@@ -40,12 +40,25 @@ from attrs import field, frozen
 from fsm_plugins.errors import DefinitionError, suggestion
 from fsm_plugins.lifecycle.machine import LifecycleMachine
 
-__all__ = ["FAIL", "INIT", "LIFECYCLE", "RESTARTABLE", "START", "STOP", "Arc", "Lifecycle", "State"]
+__all__ = [
+    "FAIL",
+    "INIT",
+    "LIFECYCLE",
+    "RELOAD",
+    "RELOADABLE",
+    "RESTARTABLE",
+    "START",
+    "STOP",
+    "Arc",
+    "Lifecycle",
+    "State",
+]
 
 INIT: Final = "init"
 START: Final = "start"
 STOP: Final = "stop"
 FAIL: Final = "fail"
+RELOAD: Final = "reload"
 
 
 class State(str):
@@ -278,3 +291,7 @@ RESTARTABLE: Final = LIFECYCLE.extend(
     ]
 )
 """`LIFECYCLE` with a second start: ``stopped -> running``. For classes that opt in with ``lifecycle = RESTARTABLE``."""
+
+RELOADABLE: Final = LIFECYCLE.extend([Arc(RELOAD, State.RUNNING, State.RUNNING)])
+"""`LIFECYCLE` with ``reload``: read again, while it runs, what was read from files. For classes that opt in with
+``lifecycle = RELOADABLE`` and write ``on_reload``; an application fires it at SIGHUP."""

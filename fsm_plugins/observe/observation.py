@@ -74,19 +74,19 @@ class Observation:
         """
         if problems := list(observation_problems(config)):
             raise ConfigError(config.source, problems)
-        section, directory = config.observe, config.directory
+        section = config.observe
         journal = None
         if (kept := section.journal) is not None:
             journal = Journal(
-                directory / kept.path, format=kept.format, max_bytes=kept.max_bytes, keep=kept.keep
+                kept.path, format=kept.format, max_bytes=kept.max_bytes, keep=kept.keep
             )  # fmt: skip
         return cls(
             log=section.log,
             journal=journal,
             metrics=section.metrics,
-            socket=None if section.socket is None else directory / section.socket,
+            socket=section.socket,
             http=section.http,
-            token=None if section.token_file is None else _token(directory / section.token_file),
+            token=None if section.token_file is None else _token(section.token_file),
         )
 
     @asynccontextmanager
@@ -152,11 +152,10 @@ class Observation:
 
 def observation_problems(config: Config) -> Iterator[Problem]:
     """Yield everything that is wrong with ``[observe]`` beyond the types of its values. Nothing is changed."""
-    section, directory = config.observe, config.directory
+    section = config.observe
     if section.journal is not None:
-        yield from _no_directory("observe.journal.path", directory / section.journal.path)
-    if section.socket is not None:
-        path = directory / section.socket
+        yield from _no_directory("observe.journal.path", section.journal.path)
+    if (path := section.socket) is not None:
         yield from _no_directory("observe.socket", path)
         if (surplus := len(os.fsencode(path)) - _LONGEST_SOCKET) > 0:
             yield Problem(
@@ -164,7 +163,7 @@ def observation_problems(config: Config) -> Iterator[Problem]:
             )
     if section.token_file is not None:
         try:
-            _token(directory / section.token_file)
+            _token(section.token_file)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             yield Problem("observe.token_file", f"there is no token in it ({reason}); write one into it")

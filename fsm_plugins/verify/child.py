@@ -8,6 +8,7 @@ lines are kept.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import json
 import os
@@ -37,6 +38,7 @@ __all__ = ["Order", "Said", "carry_out"]
 STALL: Final = 15.0
 """Real seconds that one run may take before the child is taken to be stuck."""
 _GRACE: Final = 3.0
+_PR_SET_PDEATHSIG: Final = 1
 _KEPT_LINES: Final = 20
 _KEPT_CHARACTERS: Final = 400
 
@@ -100,11 +102,12 @@ def carry_out(order: Order, on_progress: Callable[[str, int], None] | None = Non
 
     Raises:
         CannotVerify: there is nothing to run, or it cannot even be imported in time.
+        KeyboardInterrupt: it was interrupted before anything was run.
     """
     reads, writes = os.pipe()
     output_reads, output_writes = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "fsm_plugins.verify.child", str(writes)],
+        [sys.executable, "-m", "fsm_plugins.verify.child", str(writes), str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=output_writes,
         stderr=output_writes,
@@ -227,6 +230,8 @@ def _conclude(order: Order, watch: _Watch, code: int, stuck: bool, output: _Tail
     where = _place(watch.traceback)
     told = f"; it was at {where}" if where else ""
     if not watch.plugin:
+        if watch.interrupted:
+            raise KeyboardInterrupt
         if stuck:
             raise CannotVerify(f"{order.target}: importing it does not come to an end{told}")
         last = f": {output.lines()[-1]}" if output.lines() else ""
@@ -282,7 +287,20 @@ def _place(lines: Sequence[str]) -> str:
 # In the child.
 
 
+def _end_with(parent: int) -> None:
+    """Be ended when the process is that waits for this one, however that comes about: nobody else would end a loop.
+
+    Linux tells (``PR_SET_PDEATHSIG`` of prctl(2)). Elsewhere a plugin that does not give way outlives a parent that is
+    killed.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was over before it could be told
+            os._exit(1)
+
+
 def _main() -> None:
+    _end_with(int(sys.argv[2]))
     # What the parent has to hear goes where no plugin writes by accident.
     says = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", buffering=1)
     os.set_inheritable(says.fileno(), False)

@@ -164,4 +164,40 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "if len(targets) > 1:",
         "if len(targets) > 9:",
     ),
+    (
+        "paths of a file are relative to the working directory",
+        "fsm_plugins/config/converter.py",
+        "return (_DIRECTORY.get() or Path()) / text",
+        "return Path(text)",
+    ),
+    (
+        "paths of variables are relative to the file",
+        "fsm_plugins/config/converter.py",
+        "None if _DIRECTORY.get() is None else Path.cwd()",
+        "_DIRECTORY.get()",
+    ),
+    (
+        "an empty path is the directory of the file",
+        "fsm_plugins/config/converter.py",
+        'if not text or "\\0" in text:',
+        'if "\\0" in text:',
+    ),
+    (
+        "the application reads settings without their directory",
+        "fsm_plugins/app.py",
+        'f"{where}.settings", ports, config.directory)',
+        'f"{where}.settings", ports)',
+    ),
+    (
+        "plugin_path and the paths of [observe] are as they are written",
+        "fsm_plugins/config/reading.py",
+        "    with paths_from(Path(path).absolute().parent):",
+        "    with paths_from(None):",
+    ),
+    (
+        "paths in arrays are not shown",
+        "fsm_plugins/config/settings.py",
+        "    elif isinstance(value, list | tuple):\n        items = list(enumerate(value))",
+        "    elif isinstance(value, list | tuple):\n        items = []",
+    ),
 ]

@@ -22,6 +22,12 @@ _SVG = "fsm_plugins/diagrams/as_svg.py"
 
 MUTANTS: list[tuple[str, str, str, str]] = [
     (
+        "the table of a topology speaks of triggers",
+        "fsm_plugins/diagrams/topology.py",
+        ', edge_kind="channel"',
+        "",
+    ),
+    (
         "edges keep the order they were given in",
         _MODEL,
         "tuple(sorted(dict.fromkeys(self.edges), key=place))",

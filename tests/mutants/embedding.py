@@ -19,9 +19,16 @@ TESTS = (
     "tests/system/test_embedding_container.py",
     "tests/system/test_embedding_systemd.py",
     "tests/property/test_embedding.py",
+    "tests/unit/test_app.py",
 )
 
 MUTANTS: list[tuple[str, str, str, str]] = [
+    (
+        "a plugin that fails while all is stopped in order makes the application fail",
+        "fsm_plugins/app.py",
+        ' or self.phase in ("stopping", "ended"):',
+        ":",
+    ),
     (
         "an application can be run twice",
         _APP,

@@ -122,4 +122,16 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "self.connected, self.trouble = False, str(error)",
         "self.trouble = str(error)",
     ),
+    (
+        "Podman's events of networks are not understood",
+        _GUARD + "engine.py",
+        'found = named or (actor.get("ID") if joins_or_leaves else None)',
+        "found = named",
+    ),
+    (
+        "a network that is removed is taken for a container",
+        _GUARD + "engine.py",
+        'joins_or_leaves = event.get("Action") in ("connect", "disconnect")',
+        "joins_or_leaves = True",
+    ),
 ]

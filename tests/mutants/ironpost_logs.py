@@ -270,4 +270,20 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         "if rule is not None and len(self.problems) == before:",
         "if rule is not None:",
     ),
+    (
+        "a log that was copied and emptied before a start is not recovered",
+        "examples/ironpost/ironpost/logs/follow.py",
+        """            self._put_last(here.identity)
+            return True
+""",
+        """            self._put_last(here.identity)
+            return False
+""",
+    ),
+    (
+        "a save that was cut off goes on behind the stop",
+        "examples/ironpost/ironpost/logs/plugin.py",
+        "await in_thread(lambda _token: save_positions(file, places))",
+        "await asyncio.to_thread(save_positions, file, places)",
+    ),
 ]

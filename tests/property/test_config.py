@@ -7,10 +7,12 @@ import json
 import math
 import re
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
+from attrs import field, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,7 @@ from fsm_plugins.config import (
     ChannelSection,
     Config,
     PluginSection,
+    paths_in,
     read_config,
     structure_settings,
 )
@@ -69,6 +72,7 @@ words = st.text("abcdefg", min_size=1, max_size=4)
 seconds = st.floats(min_value=0, exclude_min=True, allow_nan=False)
 deadlines = st.dictionaries(st.sampled_from(["init", "start", "stop", "health", "grace", "pause"]), seconds, max_size=3)
 ports = st.dictionaries(words, words, max_size=2)
+paths = texts.filter(lambda text: "\0" not in text).map(lambda text: Path("/", text))
 
 
 @st.composite
@@ -76,7 +80,7 @@ def configs(draw: st.DrawFn) -> Config:
     """Valid configurations, as values."""
     app = draw(
         st.builds(
-            AppSection, texts, st.sampled_from(["stop", "continue"]), st.lists(texts, max_size=2).map(tuple), deadlines
+            AppSection, texts, st.sampled_from(["stop", "continue"]), st.lists(paths, max_size=2).map(tuple), deadlines
         )
     )
     sections = st.builds(
@@ -103,7 +107,7 @@ def tree_of(config: Config) -> Tree:
         "app": {
             "name": config.app.name,
             "on_failure": config.app.on_failure,
-            "plugin_path": list(config.app.plugin_path),
+            "plugin_path": list(map(str, config.app.plugin_path)),
             "deadlines": dict(config.app.deadlines),
         },
         "channels": {name: {"capacity": section.capacity} for name, section in config.channels.items()},
@@ -231,7 +235,7 @@ def test_every_mistake_is_reported(config: Config, broken: set[str]) -> None:
 
 OVERRIDES: dict[str, st.SearchStrategy[Any]] = {
     "app.on_failure": st.sampled_from(["stop", "continue"]),
-    "app.plugin_path": st.lists(texts, max_size=2),
+    "app.plugin_path": st.lists(paths.map(str), max_size=2),
     "app.deadlines.init": seconds,
     "channels.my-channel.capacity": st.integers(-1, 9),
     "plugins.my-plugin.enabled": st.booleans() | st.integers(),
@@ -275,6 +279,76 @@ def test_a_variable_is_the_same_as_the_value_in_the_file(override: tuple[str, An
     left, right = from_environment[0], by_file[0]
     assert isinstance(left, dict) and isinstance(right, dict)
     assert same(sort(left), sort(right))
+
+
+@frozen
+class Log:
+    """A log, of which a plugin may have several."""
+
+    file: Path
+    lines: int = 0
+
+
+@frozen
+class Places:
+    """Paths wherever settings can have them."""
+
+    one: Path | None = None
+    many: tuple[Path, ...] = ()
+    named: Mapping[str, Path] = field(factory=dict)
+    either: int | Path = 0
+    log: Log | None = None
+    logs: Sequence[Log] = ()
+    text: str = ""
+
+
+relative = st.text("ab./", min_size=1, max_size=6)
+PLACES: dict[str, Callable[[str], object]] = {
+    "one": lambda path: path,
+    "many": lambda path: [path, "/x"],
+    "named": lambda path: {"a": path},
+    "either": lambda path: path,
+    "log": lambda path: {"file": path, "lines": 2},
+    "logs": lambda path: [{"file": path}],
+    "text": lambda path: path,
+}
+
+
+@given(st.dictionaries(st.sampled_from(sorted(PLACES)), st.tuples(relative, st.booleans()), min_size=1), relative)
+def test_a_path_is_relative_to_where_it_is_written(given: dict[str, tuple[str, bool]], elsewhere: str) -> None:
+    """That of a file to its directory, that of a variable to the working directory; what is no path stays as it is."""
+    settings_of: Tree = {name: PLACES[name](path) for name, (path, by_file) in given.items() if by_file}
+    tree: Tree = {
+        "app": {"plugin_path": [elsewhere]},
+        "observe": {"journal": {"path": elsewhere}, "socket": elsewhere},
+        "plugins": {"p": {"use": "x", "settings": settings_of}},
+    }
+    environ = {
+        f"FSM_PLUGINS__PLUGINS__P__SETTINGS__{name.upper()}": raw if isinstance(raw, str) else to_toml(raw)
+        for name, (path, by_file) in given.items()
+        if not by_file
+        for raw in [PLACES[name](path)]
+    }
+    config, problems = read(to_file(tree), {**environ, "FSM_PLUGINS__OBSERVE__TOKEN_FILE": elsewhere})
+    assert problems == []
+    there, here = config.directory, Path.cwd()
+    assert config.app.plugin_path == (there / elsewhere,)
+    assert config.observe.journal is not None
+    assert config.observe.journal.path == config.observe.socket == there / elsewhere
+    assert config.observe.token_file == here / elsewhere
+
+    raw_settings = config.plugins["p"].settings
+    values, problems = structure_settings(Places, raw_settings, "s", directory=there)
+    assert problems == []
+    wanted = {name: (there if by_file else here) / path for name, (path, by_file) in given.items() if name != "text"}
+    where = {"many": ".many[0]", "named": ".named.a", "log": ".log.file", "logs": ".logs[0].file"}
+    found = {key: path for key, path in paths_in(values, "s") if path != Path("/x")}
+    assert found == {"s" + where.get(name, f".{name}"): path for name, path in wanted.items() if path != Path("/x")}
+    assert dict(paths_in(Places(**values), "s")).items() >= found.items()  # type: ignore[arg-type]
+    assert values.get("text") == (given["text"][0] if "text" in given else None)
+
+    as_written, _ = structure_settings(Places, raw_settings, "s")
+    assert {path for _, path in paths_in(as_written, "s")} - {Path("/x")} == {Path(given[name][0]) for name in wanted}
 
 
 def sort(value: object) -> object:

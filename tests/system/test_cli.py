@@ -19,7 +19,7 @@ WORDS = ROOT / "examples" / "words" / "words.toml"
 
 PLUGINS = """
 import asyncio
-from fsm_plugins import Plugin, PluginInfo
+from fsm_plugins import RELOADABLE, ConfigError, Plugin, PluginInfo, Problem
 
 class Steady(Plugin):
     info = PluginInfo("steady", "1.0.0")
@@ -42,6 +42,17 @@ class Slow(Plugin):
     async def on_start(self):
         print("started", flush=True)
         await asyncio.sleep(3600)
+
+class Reads(Steady):
+    info = PluginInfo("reads", "1.0.0")
+    lifecycle = RELOADABLE
+    async def on_reload(self):
+        print("reloaded", flush=True)
+
+class Wrong(Steady):
+    info = PluginInfo("wrong", "1.0.0")
+    async def on_init(self):
+        raise ConfigError("rules.yaml", [Problem("rules[0]", "expected a table"), Problem("rules[1].id", "missing")])
 
 class Crash(Plugin):
     info = PluginInfo("crash", "1.0.0")
@@ -128,6 +139,38 @@ def test_the_second_signal_ends_the_process(config: Path) -> None:
     assert "the process ends now; not stopped: stuck" in err
 
 
+def test_a_signal_to_reload(config: Path) -> None:
+    """Plugins that can be reloaded are, and go on; without one it ends the process, as it does by default."""
+    with running(write(config, "Reads")) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            assert process.stdout.readline() == "reloaded\n"
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in err) == (0, False)
+    assert re.search(r"^reads +stopped .* clean", out, re.MULTILINE)
+    with running(write(config, "Steady")) as process:
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGHUP
+
+
+@pytest.mark.parametrize("supervisor", ["", "[supervisor]\n"])
+def test_a_wrong_configuration_that_an_init_finds_exits_78(config: Path, supervisor: str) -> None:
+    """A line for each problem, as for those that are found before; there is no receipt, since nothing was started."""
+    ran = command("run", write(config, "Wrong", supervisor))
+    assert (ran.returncode, ran.stdout) == (78, "")
+    assert ran.stderr.splitlines()[-3:] == [
+        f"{config}: 2 problems, nothing was started",
+        "  plugins.wrong: rules.yaml: rules[0]: expected a table",
+        "  plugins.wrong: rules.yaml: rules[1].id: missing",
+    ]
+    assert "Traceback" not in ran.stderr
+    document = json.loads(command("run", config, "--json").stdout)
+    assert (document["ok"], len(document["problems"])) == (False, 2)
+
+
 def test_a_stop_that_had_to_be_forced_is_told_and_exits_1(config: Path) -> None:
     """A hook that ignores its cancellation is abandoned after its deadline and the grace period, and named."""
     with running(write(config, "Stuck", "deadlines = { stop = 0.1, grace = 0.1 }"), "--json") as process:
@@ -163,8 +206,12 @@ def test_check_says_what_would_run() -> None:
     """The order, producers first, as text and as JSON."""
     text = command("check", WORDS)
     assert text.returncode == 0
-    assert text.stdout.splitlines()[1:] == ["  1. read -> lines", "  2. split  lines -> words", "  3. report  words"]
+    order, paths = text.stdout.split("\npaths:\n")
+    assert order.splitlines()[1:] == ["  1. read -> lines", "  2. split  lines -> words", "  3. report  words"]
     document = json.loads(command("check", WORDS, "--json").stdout)
+    where = {"app.plugin_path[0]": ROOT / "examples" / "words", "plugins.read.settings.file": ROOT / "LICENSE"}
+    assert {key: Path(path).resolve() for key, path in document["paths"].items()} == where
+    assert [line.strip().partition(": ")[0] for line in paths.splitlines()] == list(where)
     assert (document["ok"], document["order"]) == (True, ["read", "split", "report"])
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,13 @@ class Busy(Plugin):
         while True:
             pass
 
+class Spins(Plugin):
+    info = PluginInfo("spins", "1.0.0")
+    async def on_start(self):
+        os.write(os.open("spins", os.O_WRONLY), b"here")
+        while True:
+            pass
+
 class Floods(Plugin):
     info = PluginInfo("floods", "1.0.0")
     async def on_start(self):
@@ -56,6 +63,12 @@ class Long(Plugin):
     info = PluginInfo("long", "1.0.0")
     from fsm_plugins import RESTARTABLE as lifecycle
     async def on_start(self):
+        try:
+            told = os.open("long", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            pass
+        else:
+            os.close(told)
         for _ in range(50):
             await asyncio.sleep(0.1)
 """
@@ -68,6 +81,9 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "zoo_of_commands.py").write_text(PLUGINS)
     (directory / "exits_at_import.py").write_text("import os\nos._exit(9)\n")
     (directory / "broken.py").write_text("1 / 0\n")
+    (directory / "imports_long.py").write_text(
+        "import os, time\nos.close(os.open('long', os.O_WRONLY))\ntime.sleep(600)\n"
+    )
     (directory / "app.toml").write_text('[plugins.one]\nuse = "zoo_of_commands:Clean"\n[app]\nplugin_path = ["."]\n')
     return directory
 
@@ -118,6 +134,33 @@ def test_a_busy_loop_is_told_with_its_line_and_an_exit_with_what_was_printed(dir
     assert "good-bye" in command(directory, "verify", "zoo_of_commands:Exits").stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_loop_ends_with_the_command_that_waits_for_it(directory: Path, number: signal.Signals) -> None:
+    """Or it would burn a processor for ever after a time-out of continuous integration."""
+    fifo = directory / "spins"
+    os.mkfifo(fifo)
+    reads = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "fsm_plugins", "verify", "zoo_of_commands:Spins"],
+        cwd=directory,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert select.select([reads], [], [], 60)[0], "it did not begin"
+        assert os.read(reads, 100) == b"here"
+        run.send_signal(number)
+        run.wait(60)
+        # Its end of the pipe is closed when it is gone.
+        assert select.select([reads], [], [], 60)[0], "the loop goes on"
+        assert os.read(reads, 100) == b""
+    finally:
+        run.kill()
+        os.close(reads)
+        fifo.unlink()
+
+
 def test_a_finding_is_replayed_accepted_and_written(directory: Path) -> None:
     """The token of the report, the report as a baseline, and the other formats."""
     words = ["verify", "zoo_of_commands:Leaky", "--set", "seconds=60", "--depth", "3"]
@@ -155,19 +198,34 @@ def test_explain_and_conform(directory: Path) -> None:
     assert command(directory, "conform", "trace.jsonl").returncode == 2
 
 
-def test_an_interrupt_tells_what_was_established(directory: Path) -> None:
+@pytest.mark.parametrize("early", [False, True], ids=["while it runs", "while it imports"])
+def test_an_interrupt_tells_what_was_established(directory: Path, early: bool) -> None:
     """One SIGINT, as Ctrl-C sends it: a report, exit status 3."""
+    fifo = directory / "long"
+    os.mkfifo(fifo)
+    reads = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-m", "fsm_plugins", "verify", "zoo_of_commands:Long", "--depth", "60"]
+    target = "imports_long:Long" if early else "zoo_of_commands:Long"
+    line = [sys.executable, "-m", "fsm_plugins", "verify", target, "--depth", "60"]
     process = subprocess.Popen(
         line, cwd=directory, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(4)  # a real process, with a real signal
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    try:
+        with select.epoll() as ended:
+            ended.register(reads, select.EPOLLHUP)  # somebody opened the other end, and closed it
+            assert ended.poll(60), "it did not begin"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        os.close(reads)
+        fifo.unlink()
     assert process.returncode == 3, out + err
-    assert "inconclusive" in out and "interrupted" in out
-    assert "L0" in out
+    if early:
+        assert "interrupted before anything was established" in err
+    else:
+        assert "inconclusive" in out and "interrupted" in out
+        assert "L0" in out
 
 
 def test_pytest_verifies_a_package(directory: Path) -> None:

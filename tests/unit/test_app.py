@@ -397,3 +397,27 @@ def test_a_deadline_for_all_plugins_has_to_suit_one_of_them(files: Files, app: s
     text = APP + '[plugins.pausable]\nuse = "{module}:Pausable"\n'
     blueprint = read_blueprint(files.config(text, app=app), {})
     assert [str(problem).partition(" (did")[0] for problem in blueprint.problems] == problems
+
+
+class _Parting(Plugin):
+    """Its worker crashes when it is told to end."""
+
+    info = PluginInfo("parting", "1.0.0")
+
+    async def on_start(self) -> None:
+        self.spawn(self._work())
+
+    async def _work(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ConnectionError("closed under it")
+
+
+def test_a_plugin_that_fails_as_it_is_stopped_is_no_failure_while_running(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told once, by what `run` raises; nobody says that the application stops because of it."""
+    application = Application("app", Orchestrator([PluginSpec("parting", _Parting)], {}))
+    with caplog.at_level(logging.INFO), pytest.raises(StopFailed, match="'parting'"):
+        run(lambda: application.run(signals=False, seconds=1))
+    assert application.phase == "ended"
+    assert "'app' stops" not in caplog.text

@@ -69,7 +69,12 @@ def test_every_key_of_the_format_is_read(tmp_path: Path) -> None:
     assert config == Config(
         source=str(file),
         directory=tmp_path,
-        app=AppSection("edge-monitor", "continue", ("plugins", "/opt/plugins"), {"stop": 10.0, "health": 2.0}),
+        app=AppSection(
+            "edge-monitor",
+            "continue",
+            (tmp_path / "plugins", Path("/opt/plugins")),
+            {"stop": 10.0, "health": 2.0},
+        ),
         channels={"packets": ChannelSection(1024), "alerts": ChannelSection(64)},
         plugins={
             "sniffer": PluginSection("sniffer", deadlines={"stop": 10.0, "health": 2.0}),
@@ -84,7 +89,6 @@ def test_every_key_of_the_format_is_read(tmp_path: Path) -> None:
         },
     )
     assert list(config.plugins) == ["sniffer", "detector"]
-    assert config.search_path == (tmp_path / "plugins", Path("/opt/plugins"))
 
 
 def test_an_empty_file_is_a_configuration(read: Read) -> None:
@@ -138,7 +142,8 @@ BAD_NAME = (
         ),
         ("[app]\non_failure = true", ["app.on_failure: expected 'stop' or 'continue', got true"]),
         ("[app]\nplugin_path = 'plugins'", ["app.plugin_path: expected an array, got 'plugins'"]),
-        ("[app]\nplugin_path = ['a', 2]", ["app.plugin_path[1]: expected a string, got 2"]),
+        ("[app]\nplugin_path = ['a', 2]", ["app.plugin_path[1]: expected a path, got 2"]),
+        ("[app]\nplugin_path = ['']", ["app.plugin_path[0]: expected a path, got ''"]),
         ("[app.deadlines]\nstop = 0", ["app.deadlines.stop: expected a positive number of seconds, got 0"]),
         ("[app.deadlines]\nstop = nan", ["app.deadlines.stop: expected a positive number of seconds, got nan"]),
         ("[app.deadlines]\nstop = -inf", ["app.deadlines.stop: expected a positive number of seconds, got -inf"]),

@@ -56,7 +56,7 @@ def test_a_variable_overrides_a_leaf_of_each_section(read: Read) -> None:
     )
     assert problems == []
     assert config.supervisor is None
-    assert (config.app.name, config.app.plugin_path) == ("10", ("x", "y"))
+    assert (config.app.name, config.app.plugin_path) == ("10", (Path.cwd() / "x", Path.cwd() / "y"))
     assert config.app.deadlines == {"stop": 2.5, "pause": float("inf")}
     assert config.channels["raw-packets"].capacity == 8
     plugin = config.plugins["log-pipeline"]
@@ -146,7 +146,7 @@ def test_a_problem_with_a_variable_names_the_variable(read: Read, variable: str,
 
 def test_a_flaw_inside_a_variable_is_told_with_its_path_there(read: Read) -> None:
     """The path begins at the variable."""
-    assert read(APP__PLUGIN_PATH='["a", 2]')[1] == ["APP__PLUGIN_PATH[1]: expected a string, got 2"]
+    assert read(APP__PLUGIN_PATH='["a", 2]')[1] == ["APP__PLUGIN_PATH[1]: expected a path, got 2"]
 
 
 def test_two_variables_cannot_say_the_same(read: Read) -> None:

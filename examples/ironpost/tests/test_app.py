@@ -71,25 +71,22 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def run_the_samples(directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Application, list[dict[str, Any]]]:
+def run_the_samples(directory: Path) -> tuple[Application, list[dict[str, Any]]]:
     """Run the configuration of the demonstration on the samples; return the application and the actions."""
     (directory / "audit.jsonl").write_text("of another run\n", encoding="utf-8")
     config = prepare(directory)
     (directory / "policies.toml").write_text(POLICY, encoding="utf-8")
     tap = f'[channels.tapped]\ncapacity = 16\n[plugins.tap]\nuse = "{Tap.__module__}:Tap"\n'
     config.write_text(f"{config.read_text(encoding='utf-8')}\n{tap}", encoding="utf-8")
-    monkeypatch.chdir(directory)
     application = Application.from_config(config, ENVIRON)
     asyncio.run(asyncio.wait_for(application.run(signals=False, until_idle=True), 60))
     actions = [json.loads(line) for line in (directory / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
     return application, actions
 
 
-def test_what_was_put_in_the_samples_is_found_and_each_action_has_its_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_put_in_the_samples_is_found_and_each_action_has_its_trace(tmp_path: Path) -> None:
     """Nothing more and nothing less: log lines, packets and packages, up to the action."""
-    application, actions = run_the_samples(tmp_path, monkeypatch)
+    application, actions = run_the_samples(tmp_path)
     desk, tap = application.registry["desk"], application.registry["tap"]
     assert isinstance(desk, Desk)
     assert isinstance(tap, Tap)
@@ -130,12 +127,15 @@ def test_what_was_put_in_the_samples_is_found_and_each_action_has_its_trace(
 
 
 def test_the_configuration_is_sound_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Producers come first, and both that raise alerts raise them into one channel."""
+    """Producers come first, both that raise alerts raise them into one channel, and the policies are found."""
     monkeypatch.chdir(tmp_path)
     blueprint = read_blueprint(CONFIG, {})
     assert blueprint.problems == ()
     assert blueprint.plan.order == PLUGINS
     producers = {name: [end.plugin for end in each.producers] for name, each in blueprint.plan.channels.items()}
+    guard = next(spec for spec in blueprint.specs if spec.name == "container-guard")
+    assert guard.settings["policies"] == CONFIG.parent / "ironpost" / "policies" / "default.toml"
+    assert CONFIG.parent.joinpath("ironpost", "policies", "default.toml").is_file()
     assert producers == {"packets": ["ebpf-engine"], "alerts": ["log-pipeline", "sbom-scanner"]}
 
 

@@ -15,19 +15,29 @@ import pytest
 
 from fsm_plugins import Receiver, Sender, channel
 from ironpost.events import ActionEvent, AlertEvent, Severity
-from ironpost.guard import ContainerGuard, DockerEngine
+from ironpost.guard import ContainerGuard, DockerEngine, Retries
 
-MISSING = [name for name in ("podman", "runc", "busybox", "unshare") if shutil.which(name) is None]
+MISSING = [name for name in ("podman", "runc", "busybox", "unshare", "nsenter") if shutil.which(name) is None]
+NETWORK = "ironpost-test"
+# Seconds that anything may take. On an idle machine all comes within one, and a test goes on as soon as it is there.
+PATIENCE = 120.0
 
 
 class Podman:
-    """An engine with a store of its own."""
+    """An engine with a store of its own, in a network name space of its own, where it may make networks.
 
-    def __init__(self, where: Path) -> None:
+    Args:
+        where: the directory of its store and its socket.
+        space: the process whose network name space it is.
+    """
+
+    def __init__(self, where: Path, space: int) -> None:
+        self.inside = ("nsenter", f"--net=/proc/{space}/ns/net", "podman")
         self.socket = where / "podman.sock"
         limits = 'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]'
         engine = 'runtime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"'
-        (where / "containers.conf").write_text(f"[containers]\n{limits}\n[engine]\n{engine}\n")
+        network = f'network_backend = "netavark"\nnetwork_config_dir = "{where}/networks"'
+        (where / "containers.conf").write_text(f"[containers]\n{limits}\n[engine]\n{engine}\n[network]\n{network}\n")
         storage = f'[storage]\ndriver = "vfs"\ngraphroot = "{where}/graph"\nrunroot = "{where}/run"\n'
         (where / "storage.conf").write_text(storage)
         self.environment = os.environ | {
@@ -43,20 +53,32 @@ class Podman:
 
     def __call__(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["podman", *arguments], env=self.environment, capture_output=True, text=True, timeout=120, check=True
+            [*self.inside, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
         )
         return done.stdout.strip()
 
-    def run(self, name: str, image: str = "localhost/busy:1") -> str:
+    def run(self, name: str, network: str = "none") -> str:
+        """Run a container; return its id."""
         command = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
-        return self("run", "--detach", "--network=none", "--name", name, image, "/bin/sh", "-c", command)
+        image = "localhost/busy:1"
+        return self("run", "--detach", f"--network={network}", "--name", name, image, "/bin/sh", "-c", command)
+
+    def addresses(self, name: str) -> list[str]:
+        """Return the addresses that a container has in its networks."""
+        networks = json.loads(self("inspect", "--format", "{{json .NetworkSettings.Networks}}", name)) or {}
+        return [network["IPAddress"] for network in networks.values() if network["IPAddress"]]
 
     def status(self, name: str) -> str:
         return self("inspect", "--format", "{{.State.Status}}", name)
 
     def serve(self) -> subprocess.Popen[bytes]:
         self.socket.unlink(missing_ok=True)
-        command = ["unshare", "-n", "podman", "system", "service", "--time=0", f"unix://{self.socket}"]
+        command = [*self.inside, "system", "service", "--time=0", f"unix://{self.socket}"]
         return subprocess.Popen(command, env=self.environment, stderr=subprocess.DEVNULL)
 
 
@@ -65,19 +87,30 @@ pytestmark = pytest.mark.skipif(os.environ.get("SYSTEM_TESTS") != "1", reason="a
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+def space() -> Iterator[int]:
+    """A network name space, held open by a process that does nothing."""
     if MISSING:
         pytest.skip(f"not installed: {', '.join(MISSING)}; see make test-system")
     if os.geteuid() != 0:
         pytest.skip("containers of runc without systemd need root; see make test-system")
-    engine = Podman(tmp_path_factory.mktemp("podman"))
+    command = ["unshare", "--net", "sh", "-c", "echo there; exec sleep infinity"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        if holder.stdout.readline() != "there\n":
+            pytest.skip("a network name space cannot be made here")
+        yield holder.pid
+        holder.kill()
+
+
+@pytest.fixture(scope="module")
+def podman(space: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    engine = Podman(tmp_path_factory.mktemp("podman"), space)
     try:
         engine("import", str(engine.socket.parent / "root.tar"), "localhost/busy:1")
         engine.run("probe")
         engine("rm", "--force", "--time=0", "probe")
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        said = error.stderr if isinstance(error.stderr, str) else ""
-        pytest.skip(f"no container can be run here: {said.strip().splitlines()[-1:] or error}")
+        pytest.skip(f"no container can be run here: {said_by(error)}")
     service = engine.serve()
     try:
         yield engine
@@ -85,7 +118,25 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
         for name in engine("ps", "--all", "--quiet").split():
             engine("rm", "--force", "--time=0", name)
         service.terminate()
-        service.wait(30)
+        service.wait(PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def network(podman: Podman) -> str:
+    """A network that containers can join."""
+    try:
+        podman("network", "create", NETWORK)
+        podman.run("joins", NETWORK)
+        podman("rm", "--force", "--time=0", "joins")
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"no network can be made here, which needs netavark: {said_by(error)}")
+    return NETWORK
+
+
+def said_by(error: subprocess.CalledProcessError | subprocess.TimeoutExpired) -> str:
+    """Return the last line of what a command said about its failure."""
+    lines = error.stderr.strip().splitlines() if isinstance(error.stderr, str) else []
+    return lines[-1] if lines else str(error)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -122,6 +173,9 @@ def guard_of(
         "policies": where / "policies.toml",
         "audit": where / "audit.jsonl",
         "engine": f"unix://{podman.socket}",
+        # An engine under load is slow, not broken.
+        "retries": Retries(seconds=PATIENCE / 3),
+        "grace": PATIENCE / 3,
     }
     return ContainerGuard(alerts=alerts, actions=out, **{**settings, **given}), into, actions
 
@@ -157,7 +211,41 @@ def test_the_engine_does_what_it_is_told(podman: Podman, tmp_path: Path, action:
         lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
         assert [line["phase"] for line in lines] == ["intent", "outcome"]
 
-    asyncio.run(asyncio.wait_for(main(), 120))
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_a_container_that_attacks_is_taken_off_its_network(podman: Podman, network: str, tmp_path: Path) -> None:
+    """It is known by its address, which the alert has as the source; its neighbour on the network stays there."""
+
+    async def main() -> None:
+        guard, alerts, actions = guard_of(podman, tmp_path, dry_run=False)
+        await guard.init()
+        await guard.start()
+        for name in ("attacker", "neighbour"):
+            await asyncio.to_thread(podman.run, name, network)
+            await until_known(guard, name)
+        (address,) = await asyncio.to_thread(podman.addresses, "attacker")
+        cause = AlertEvent(
+            source="t", rule="network-disconnect", title="t", severity=Severity.HIGH, fields={"src": address}
+        )
+        await alerts.send(cause)
+        event = await actions.recv()
+        assert (event.container, event.outcome, event.detail) == ("attacker", "done", f"left {network}"), event
+        assert await asyncio.to_thread(podman.addresses, "attacker") == []
+        assert await asyncio.to_thread(podman.status, "attacker") == "running"
+        assert len(await asyncio.to_thread(podman.addresses, "neighbour")) == 1
+
+        async def forgotten() -> bool:
+            return all(address not in each.addresses for each in guard.containers)
+
+        await until(forgotten)
+        alerts.close()
+        await guard.stop()
+        engine = DockerEngine(f"unix://{podman.socket}", PATIENCE / 3)
+        assert await engine.act("attacker", "network-disconnect") == "it is in no network"
+        await engine.close()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 def test_a_dry_run_leaves_the_engine_alone(podman: Podman, tmp_path: Path) -> None:
@@ -176,7 +264,7 @@ def test_a_dry_run_leaves_the_engine_alone(podman: Podman, tmp_path: Path) -> No
         alerts.close()
         await guard.stop()
 
-    asyncio.run(asyncio.wait_for(main(), 120))
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 @pytest.mark.parametrize("action", ["pause", "stop", "kill", "network-disconnect"])
@@ -186,7 +274,7 @@ def test_what_is_done_or_gone_already_is_done(
     """However this engine says no to a second time."""
 
     async def main() -> None:
-        engine = DockerEngine(f"unix://{podman.socket}")
+        engine = DockerEngine(f"unix://{podman.socket}", PATIENCE / 3)
         name = f"twice-{action}"
         await asyncio.to_thread(podman.run, name)
         first = await engine.act(name, action)
@@ -197,10 +285,10 @@ def test_what_is_done_or_gone_already_is_done(
         assert await engine.act(name, action) == "it is gone"
         await engine.close()
 
-    asyncio.run(asyncio.wait_for(main(), 120))
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
-def test_an_engine_that_goes_away_and_comes_back(podman: Podman, tmp_path: Path) -> None:
+def test_an_engine_that_goes_away_and_comes_back(podman: Podman, space: int, tmp_path: Path) -> None:
     """The guard says so, goes on, and finds it again."""
 
     async def main() -> None:
@@ -210,7 +298,7 @@ def test_an_engine_that_goes_away_and_comes_back(podman: Podman, tmp_path: Path)
         async def lost() -> bool:
             return not await found()
 
-        own = Podman(tmp_path)
+        own = Podman(tmp_path, space)
         own.environment = podman.environment
         service = own.serve()
         guard, alerts, actions = guard_of(own, tmp_path, dry_run=False)
@@ -219,7 +307,7 @@ def test_an_engine_that_goes_away_and_comes_back(podman: Podman, tmp_path: Path)
         await asyncio.to_thread(podman.run, "stays")
         await until_known(guard, "stays")
         service.terminate()
-        await asyncio.to_thread(service.wait, 30)
+        await asyncio.to_thread(service.wait, PATIENCE)
         await until(lost)
         await alerts.send(alert("pause", "stays"))
         event = await actions.recv()
@@ -233,6 +321,6 @@ def test_an_engine_that_goes_away_and_comes_back(podman: Podman, tmp_path: Path)
             await guard.stop()
         finally:
             service.terminate()
-            await asyncio.to_thread(service.wait, 30)
+            await asyncio.to_thread(service.wait, PATIENCE)
 
-    asyncio.run(asyncio.wait_for(main(), 120))
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))

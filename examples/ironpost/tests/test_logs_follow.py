@@ -289,3 +289,28 @@ def test_files_that_may_not_be_read_keep_nothing_else_from_being_read(
         forbidden.remove(str(log))
         assert read_all(follower) == [b"three"]
         assert follower.trouble == ""
+
+
+def test_a_log_that_was_copied_and_emptied_before_any_of_it_was_handled(tmp_path: Path) -> None:
+    """While nobody looked, in a process that was there before it and one that came after: its copy is read first."""
+    log = tmp_path / "log"
+    log.write_bytes(b"one\n")
+    with Follower(log).opened() as follower:
+        batch = follower.read()
+        assert batch is not None
+        follower.done(batch, 1)
+        log.rename(tmp_path / "log.1")
+        log.write_bytes(b"two\n")
+        batch = follower.read()
+        assert batch is not None
+        assert batch.lines == [b"two"]
+        place = follower.place  # the new log is known, and nothing of it has been handled
+    (tmp_path / "log.1").rename(tmp_path / "log.2")
+    shutil.copyfile(log, tmp_path / "log.1")
+    log.write_bytes(b"three\n")
+    found = []
+    with Follower(log, place).opened() as follower:
+        while (batch := follower.read()) is not None:
+            found += list(batch.lines)
+            follower.done(batch, len(batch.lines))
+    assert found == [b"two", b"three"]

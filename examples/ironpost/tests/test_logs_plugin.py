@@ -8,8 +8,9 @@ import os
 import random
 import shutil
 import socket
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from fsm_plugins import FAILED, STOPPED, ConfigError, HookFailed, Receiver, Sender, channel
 from ironpost.events import AlertEvent, PacketEvent
 from ironpost.logs import LogPipeline, plugin, receivers
-from ironpost.logs.positions import load_positions
+from ironpost.logs.positions import Place, load_positions, save_positions
 
 EVERY_LINE = """
 rules:
@@ -432,6 +433,58 @@ def test_a_reload_takes_the_new_rules_or_keeps_the_old_ones(tmp_path: Path, rule
     within(30, main)
 
 
+def test_the_trigger_reload_tells_what_is_wrong_and_goes_on(
+    tmp_path: Path, rules: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In one message with the file and the key; the health says so until the files are right again."""
+    write = rules.write_text
+
+    async def main() -> None:
+        append(tmp_path / "app.log", [])
+        async with running(rules, files=(tmp_path / "app.log",)) as run:
+            before = run.pipeline.rule_set
+            write(EVERY_LINE.replace("severity: info", "severity: bad"))
+            await run.pipeline.fire("reload")
+            assert run.pipeline.rule_set is before
+            (message,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+            health = await run.pipeline.health_check()
+            for text in (message, health.reason):
+                assert f"{rules}: rules[0].severity: expected" in text
+            assert not health.is_healthy and not health.is_unhealthy
+            write(EVERY_LINE.replace("severity: info", "severity: critical"))
+            await run.pipeline.fire("reload")
+            assert run.pipeline.rule_set is not before
+            assert (await run.pipeline.health_check()).is_healthy
+
+    within(30, main)
+
+
+def test_a_sigma_rule_with_the_id_of_another_rule_is_told_with_both_files(tmp_path: Path) -> None:
+    """Alerts say which rule raised them, so that there can be only one."""
+    sigma = tmp_path / "sigma.yaml"
+    number = "0b9c0bb6-5c6d-4b7a-8a0b-1f6a4a9b7f10"
+    name = f"sigma:{number}"
+    sigma.write_text(
+        f"title: A\nid: {number}\nlogsource: {{product: linux}}\ndetection: {{one: [x], condition: one}}\nlevel: low\n"
+    )
+    own = tmp_path / "own.yaml"
+    own.write_text(EVERY_LINE.replace("id: every", f"id: '{name}'"))
+    assert name in own.read_text()
+
+    async def main() -> None:
+        alerts: Sender[AlertEvent]
+        alerts, _ = channel(1)
+        pipeline = LogPipeline(alerts, rules=(own,), sigma=(sigma,), files=(tmp_path / "a.log",))
+        with pytest.raises(HookFailed) as caught:
+            await pipeline.init()
+        assert isinstance(caught.value.__cause__, ConfigError)
+        (problem,) = caught.value.__cause__.problems
+        assert str(problem) == f"{sigma}: {name!r} is the id of another rule, in {own}: rules[0]"
+        await pipeline.stop()
+
+    within(30, main)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -562,3 +615,39 @@ def test_bad_lines_degrade_the_health_and_never_fail_the_plugin(tmp_path: Path, 
 def test_slices_are_small_enough_for_others_to_have_their_turn() -> None:
     """A long log must not keep the event loop for seconds."""
     assert plugin.SLICE <= 1024
+
+
+def test_a_save_that_a_crash_cuts_off_does_not_undo_the_one_of_the_stop(
+    tmp_path: Path, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread has ended before the stop saves: else lines that were handled would come again."""
+    log = tmp_path / "app.log"
+    append(log, [1])
+    order: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(file: Path, places: Mapping[str, Place]) -> None:
+        order.append("begin")
+        if len(order) == 1:
+            begun.set()
+            assert go_on.wait(30)
+        save_positions(file, places)
+        order.append("end")
+
+    monkeypatch.setattr("ironpost.logs.plugin.save_positions", slow)
+
+    async def main() -> None:
+        alerts: Sender[AlertEvent]
+        alerts, _received = channel(10)
+        pipeline = LogPipeline(
+            alerts, rules=(rules,), shipped_rules=False, files=(log,), positions=tmp_path / "p.json", poll=0.01
+        )
+        await pipeline.init()
+        await pipeline.start()
+        await asyncio.to_thread(begun.wait)
+        await pipeline.fail(RuntimeError("on purpose"))
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        await pipeline.stop()
+
+    within(30, main)
+    assert order == ["begin", "end"] * 2

@@ -243,3 +243,15 @@ def test_the_linux_corpus_compiles(tmp_path: Path, capsys: pytest.CaptureFixture
         "Suspicious Activity in Shell Commands",
         "Decode Base64 Encoded Text",
     }
+
+
+def test_rules_that_share_an_id_and_differ_are_told(tmp_path: Path) -> None:
+    """The same rule twice is one; another one is named, with both files, instead of being dropped in silence."""
+    first, again, other = (tmp_path / name / "rule.yml" for name in ("first", "again", "other"))
+    for file, value in ((first, "x"), (again, "x"), (other, "y")):
+        file.parent.mkdir()
+        text = RULE.format(detection=f"A: {value}", condition="selection", logsource="category: x")
+        file.write_text("".join(line for line in text.splitlines(keepends=True) if not line.startswith("id:")))
+    rules, skipped = read_sigma([first, again, other])
+    assert [rule.id for rule in rules] == ["sigma:rule"]
+    assert [str(each) for each in skipped] == [f"{other}: A rule: 'sigma:rule' is the id of another rule, in {first}"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -35,10 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("usage: python -m ironpost.demo [DIRECTORY]", file=sys.stderr)
         return 0 if given in (["-h"], ["--help"]) else 2
     directory = Path(given[0] if given else tempfile.mkdtemp(prefix="ironpost-")).absolute()
-    before = Path.cwd()
     try:
         config = prepare(directory)
-        os.chdir(directory)  # the paths in the configuration are relative to where it is run
         configure("error")
         # Variables that are meant for another application do not change the demonstration.
         application = Application.from_config(config, {})
@@ -46,8 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, PluginError) as error:
         print(f"the demonstration cannot be run: {error}", file=sys.stderr)
         return 1
-    finally:
-        os.chdir(before)
     _report(application, directory)
     if problem is not None:
         print(f"error: {problem}", file=sys.stderr)

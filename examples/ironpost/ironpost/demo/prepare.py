@@ -19,7 +19,7 @@ _HERE: Final = Path(__file__).parent
 def prepare(directory: Path) -> Path:
     """Write the samples, the policies and the configuration to ``directory``, and return the path of the last.
 
-    The audit file of a demonstration before is removed. The application is to be run in ``directory``.
+    The audit file of a demonstration before is removed.
 
     Raises:
         OSError: it cannot be written.

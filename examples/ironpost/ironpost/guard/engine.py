@@ -236,8 +236,11 @@ def _changed(event: object) -> str:
     if not isinstance(event, dict) or not isinstance(actor := event.get("Actor"), dict):
         return ""
     if event.get("Type") == "network":
+        # Docker names the network, and the container in an attribute; Podman the container in place of the network.
         attributes = actor.get("Attributes")
-        found = attributes.get("container") if isinstance(attributes, dict) else None
+        named = attributes.get("container") if isinstance(attributes, dict) else None
+        joins_or_leaves = event.get("Action") in ("connect", "disconnect")
+        found = named or (actor.get("ID") if joins_or_leaves else None)
     else:
         found = "" if str(event.get("Action")).startswith(_IDLE) else actor.get("ID")
     return found if isinstance(found, str) else ""

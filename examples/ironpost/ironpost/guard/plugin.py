@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,14 +15,28 @@ import stamina
 from attrs import Factory, define, evolve, field
 from attrs.validators import ge, gt
 
-from fsm_plugins import ChannelClosed, Deadlines, HealthStatus, Plugin, PluginInfo, PluginType, Receiver, Sender
+from fsm_plugins import (
+    RELOADABLE,
+    ChannelClosed,
+    ConfigError,
+    Deadlines,
+    HealthStatus,
+    Plugin,
+    PluginInfo,
+    PluginType,
+    Receiver,
+    Sender,
+)
 from ironpost.events import ActionEvent, AlertEvent
 from ironpost.guard.audit import Audit
 from ironpost.guard.engine import DockerEngine, Engine, EngineError, find_engine
 from ironpost.guard.inventory import Inventory
 from ironpost.guard.policies import Container, Policies, Policy, decide, load_policies
+from ironpost.threads import in_thread
 
 __all__ = ["ContainerGuard", "Retries"]
+
+logger = logging.getLogger("ironpost.guard")
 
 
 @define(frozen=True)
@@ -59,12 +74,13 @@ class ContainerGuard(Plugin):
 
     Attributes:
         client: the engine; one that is set before the init is used instead of one at the address.
-        rules: the policies, one value that can be replaced at any time.
+        rules: the policies in force, one value; each alert is judged by one.
         counts: of alerts and actions.
     """
 
     info = PluginInfo("container-guard", "0.1.0", "Acts on containers that alerts are about", PluginType.ENFORCER)
     deadlines: ClassVar = Deadlines(stop=60, grace=5)
+    lifecycle = RELOADABLE
 
     alerts: Receiver[AlertEvent]
     actions: Sender[ActionEvent] | None
@@ -82,6 +98,8 @@ class ContainerGuard(Plugin):
     _inventory: Inventory | None = field(default=None, init=False)
     _record: Audit | None = field(default=None, init=False)
     _unrecorded: str = field(default="", init=False)
+    _refused: str = field(default="", init=False)
+    _reading: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     _done: dict[tuple[str, str], float] = field(factory=dict, init=False)
 
     async def on_init(self) -> None:
@@ -91,7 +109,7 @@ class ContainerGuard(Plugin):
             ConfigError: the policies are wrong.
             AuditError: the audit file cannot be written.
         """
-        self.rules = await asyncio.to_thread(load_policies, self.policies)
+        await self.reload_policies()
         self._record = Audit(self.audit)
         await asyncio.to_thread(self._record.check)
         self.client = self.client or DockerEngine(self.engine or find_engine(), self.retries.seconds)
@@ -111,12 +129,39 @@ class ContainerGuard(Plugin):
         if self.client is not None:
             await self.client.close()
 
+    async def on_reload(self) -> None:
+        """Put what the file of policies says now in force. If there is anything wrong in it, that is told, and the
+        policies stay."""
+        try:
+            await self.reload_policies()
+        except ConfigError as error:
+            logger.error("%s goes on with the policies it has: %s", self.info.name, error)
+
     async def on_health_check(self) -> HealthStatus:
         if self._unrecorded:
             return HealthStatus.unhealthy(f"the audit file cannot be written: {self._unrecorded}")
         if self._inventory is not None and not self._inventory.connected:
             return HealthStatus.degraded(f"no container engine: {self._inventory.trouble}")
+        if self._refused:
+            return HealthStatus.degraded(f"the policies are older than their file, which was refused: {self._refused}")
         return HealthStatus.healthy()
+
+    async def reload_policies(self) -> Policies:
+        """Read the file of policies again, put what is in it in force from the next alert on, and return it.
+
+        An alert that is being acted on is finished as it was judged.
+
+        Raises:
+            ConfigError: the file cannot be read, or with everything that is wrong in it. The policies in force stay.
+        """
+        async with self._reading:  # so that what was read last is what counts
+            try:
+                rules = await in_thread(lambda _token: load_policies(self.policies))
+            except ConfigError as error:
+                self._refused = " ".join(str(error).split())
+                raise
+            self.rules, self._refused = rules, ""
+            return rules
 
     @property
     def containers(self) -> list[Container]:

@@ -249,7 +249,7 @@ class Follower:
     # Which files there are.
 
     def _start(self) -> bool:
-        """Find the files again that were read before, and those that came since."""
+        """Find the files again that were read before, and those that came since; return whether the log is the same."""
         beside = self._beside()
         place = self._place or Place(known=frozenset(identity for identity, _ in beside))
         self._known = place.known
@@ -269,7 +269,8 @@ class Follower:
         if here is not None and here.identity in self._ours():
             os.close(here.descriptor)
             self._put_last(here.identity)
-        elif here is not None:
+            return True
+        if here is not None:
             if self._place is None and self._begin == "end":
                 here.put(os.fstat(here.descriptor).st_size)
             self._take(here, place.marks)

@@ -18,6 +18,7 @@ from attrs import Attribute, define, field
 from attrs.validators import ge, gt
 
 from fsm_plugins import (
+    RELOADABLE,
     ChannelClosed,
     ConfigError,
     HealthStatus,
@@ -36,6 +37,7 @@ from ironpost.logs.receivers import Address, Inbox, Listener, listen
 from ironpost.logs.rulefiles import SHIPPED, read_rules, rule_files
 from ironpost.logs.rules import RuleSet
 from ironpost.logs.sigma import Skipped, read_sigma
+from ironpost.threads import Token, in_thread
 
 __all__ = ["LogPipeline"]
 
@@ -72,6 +74,7 @@ class LogPipeline(Plugin):
     """
 
     info = PluginInfo("log-pipeline", "0.1.0", "Parses logs and matches rules", PluginType.LOG_PIPELINE)
+    lifecycle = RELOADABLE
 
     alerts: Sender[AlertEvent] | None
     packets: Receiver[PacketEvent] | None = None
@@ -102,6 +105,8 @@ class LogPipeline(Plugin):
     _saved: float = field(init=False, default=0.0, repr=False)
     _unsaved: bool = field(init=False, default=False, repr=False)
     _trouble: str = field(init=False, default="", repr=False)
+    _refused: str = field(init=False, default="", repr=False)
+    _reading: asyncio.Lock = field(init=False, factory=asyncio.Lock, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._engine = Engine(self.info.name, RuleSet(), bad_lines=self.bad_lines)
@@ -152,8 +157,16 @@ class LogPipeline(Plugin):
         Raises:
             ConfigError: with everything that is wrong in the files. The rules in force stay.
         """
-        rules, self._skipped = await asyncio.to_thread(self._read_rules)
-        self._engine.rules = rules
+        async with self._reading:  # so that what was read last is what counts
+            try:
+                rules, self._skipped = await in_thread(self._read_rules)
+            except ConfigError as error:
+                self._refused = " ".join(str(error).split())
+                raise
+            self._engine.rules, self._refused = rules, ""
+        for skipped in self._skipped:
+            logger.warning("Sigma rule not used: %s", skipped)
+        logger.info("%s: %d rules, %d Sigma rules not used", self.info.name, len(rules), len(self._skipped))
         return rules
 
     # Hooks.
@@ -169,8 +182,9 @@ class LogPipeline(Plugin):
         if problems:
             raise ConfigError(self.info.name, problems)
         self._engine = Engine(self.info.name, RuleSet(), bad_lines=self.bad_lines)
-        rules = await self.reload_rules()
-        places = {} if self.positions is None else await asyncio.to_thread(load_positions, self.positions)
+        await self.reload_rules()
+        file = self.positions
+        places = {} if file is None else await in_thread(lambda _token: load_positions(file))
         self._followers = [
             Follower(
                 path,
@@ -181,9 +195,6 @@ class LogPipeline(Plugin):
             )
             for path in self.files
         ]
-        for skipped in self._skipped:
-            logger.warning("Sigma rule not used: %s", skipped)
-        logger.info("%s: %d rules, %d Sigma rules not used", self.info.name, len(rules), len(self._skipped))
 
     async def on_start(self) -> None:
         for text in self.listen:
@@ -222,12 +233,22 @@ class LogPipeline(Plugin):
             for follower in self._followers:
                 follower.close()
 
+    async def on_reload(self) -> None:
+        """Put what the files of rules say now in force. If there is anything wrong in them, that is told, and the rules
+        stay."""
+        try:
+            await self.reload_rules()
+        except ConfigError as error:
+            logger.error("%s goes on with the rules it has: %s", self.info.name, error)
+
     async def on_health_check(self) -> HealthStatus:
         counts = self.counts
         if troubles := [follower.trouble for follower in self._followers if follower.trouble]:
             return HealthStatus.degraded("; ".join(troubles))
         if self._trouble:
             return HealthStatus.degraded(self._trouble)
+        if self._refused:
+            return HealthStatus.degraded(f"the rules are older than their files, which were refused: {self._refused}")
         if self.dropped:
             return HealthStatus.degraded(f"{self.dropped} datagrams or connections were dropped")
         if counts.lines >= 100 and counts.bad * 10 > counts.lines:
@@ -242,7 +263,7 @@ class LogPipeline(Plugin):
     async def _read(self, follower: Follower) -> None:
         origin = str(follower.path)
         while not self._stopping.is_set():
-            batch = await asyncio.to_thread(follower.read)
+            batch = await in_thread(lambda _token: follower.read())
             if batch is None:
                 await self._save()
                 if not self.follow:
@@ -312,7 +333,8 @@ class LogPipeline(Plugin):
 
     async def _save(self) -> None:
         """Save the positions, if they have changed. They are those up to which all alerts have been sent."""
-        if self.positions is None or not self._unsaved:
+        file = self.positions
+        if file is None or not self._unsaved:
             return
         async with self._saving:
             await self._send()
@@ -320,7 +342,8 @@ class LogPipeline(Plugin):
             self._unsaved = False
             self._saved = time.monotonic()
             try:
-                await asyncio.to_thread(save_positions, self.positions, places)
+                # Not left behind if this worker is cancelled: it would undo what the stop saves.
+                await in_thread(lambda _token: save_positions(file, places))
             except OSError as error:  # to read on and repeat lines after a restart is better than not to read on
                 self._unsaved = True
                 self._trouble = f"positions cannot be saved: {error}"
@@ -330,10 +353,18 @@ class LogPipeline(Plugin):
             else:
                 self._trouble = ""
 
-    def _read_rules(self) -> tuple[RuleSet, tuple[Skipped, ...]]:
+    def _read_rules(self, token: Token) -> tuple[RuleSet, tuple[Skipped, ...]]:
+        """Read all files of rules, in a thread."""
         files = rule_files([*([SHIPPED] if self.shipped_rules else []), *self.rules])
-        own = read_rules(files)
+        own = read_rules(files, token.check)
         if not self.sigma:
             return RuleSet(own), ()
-        sigma, skipped = read_sigma(rule_files(self.sigma, deep=True))
+        sigma, skipped = read_sigma(rule_files(self.sigma, deep=True), token.check)
+        taken = {rule.id: rule.origin for rule in own}
+        if problems := [
+            Problem(rule.origin, f"{rule.id!r} is the id of another rule, in {taken[rule.id]}")
+            for rule in sigma
+            if rule.id in taken
+        ]:
+            raise ConfigError("rules", problems)
         return RuleSet((*own, *sigma)), skipped

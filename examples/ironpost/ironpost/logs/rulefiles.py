@@ -74,8 +74,11 @@ def rule_files(paths: Iterable[Path], *, deep: bool = False) -> list[Path]:
     return found
 
 
-def read_rules(files: Sequence[Path]) -> tuple[Rule, ...]:
+def read_rules(files: Sequence[Path], check: Callable[[], None] = lambda: None) -> tuple[Rule, ...]:
     """Read all rules of some files.
+
+    Args:
+        check: called for each file; it may raise to end the reading.
 
     Raises:
         ConfigError: with everything that is wrong in all of them, each with the file and the path of the key.
@@ -83,6 +86,7 @@ def read_rules(files: Sequence[Path]) -> tuple[Rule, ...]:
     rules: dict[str, Rule] = {}
     problems: list[Problem] = []
     for file in files:
+        check()
         reading = _Reading(str(file))
         for where, rule in reading.rules(file):
             if rule.id in rules:

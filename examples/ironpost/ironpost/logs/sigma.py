@@ -10,7 +10,7 @@ processes, asks for its fields only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -100,16 +100,22 @@ _FLAGS: Final = {
 }
 
 
-def read_sigma(files: Iterable[Path]) -> tuple[tuple[Rule, ...], tuple[Skipped, ...]]:
+def read_sigma(
+    files: Iterable[Path], check: Callable[[], None] = lambda: None
+) -> tuple[tuple[Rule, ...], tuple[Skipped, ...]]:
     """Read the Sigma rules of some files.
+
+    Args:
+        check: called for each file; it may raise to end the reading.
 
     Returns:
         The rules that can be used, and those that cannot, with the reasons. A rule is used once, however often it is
-        there.
+        there. One without an id has the name of its file for it.
     """
     rules: dict[str, Rule] = {}
     skipped: list[Skipped] = []
     for file in files:
+        check()
         try:
             parsed = SigmaCollection.from_yaml(file.read_text(encoding="utf-8"), collect_errors=True)
         except Exception as error:  # pySigma raises whatever the libraries below it raise
@@ -129,7 +135,9 @@ def read_sigma(files: Iterable[Path]) -> tuple[tuple[Rule, ...], tuple[Skipped, 
             except Exception as error:
                 skipped.append(Skipped(str(file), title, _one_line(error)))
                 continue
-            rules.setdefault(rule.id, rule)
+            if rules.setdefault(rule.id, rule) != rule:
+                what = f"{rule.id!r} is the id of another rule, in {rules[rule.id].origin}"
+                skipped.append(Skipped(str(file), title, what))
     return tuple(rules.values()), tuple(skipped)
 
 
