@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from fsm_plugins.errors import Abandoned, AlreadyRegistered, NotFound, PluginError, RegistryBusy, StopFailed
 from fsm_plugins.flight import Ending
-from fsm_plugins.lifecycle import INIT, START, Hub, Listener, State, TransitionEvent
+from fsm_plugins.lifecycle import INIT, START, Listener, State, TransitionHub
 from fsm_plugins.metadata import HealthStatus, PluginInfo
 from fsm_plugins.plugin import Plugin
 from fsm_plugins.stopping import bring_to_rest, interrupt
@@ -92,7 +92,7 @@ class PluginRegistry:
         on_attempted: Callable[[Plugin, float, PluginError | None], None] | None = None,
     ) -> None:
         self._plugins: dict[str, Plugin] = {}
-        self._hub: Hub[TransitionEvent] = Hub(clock)
+        self._hub = TransitionHub(clock)
         self._on_attempted = on_attempted
         self._walk: _Walk | None = None
         self._health_checks = 0

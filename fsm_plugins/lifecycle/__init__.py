@@ -1,6 +1,6 @@
 """States, the transition table, and the machine that runs it. The only package that knows ``transitions``."""
 
-from fsm_plugins.lifecycle.events import Hub, Listener, TransitionEvent
+from fsm_plugins.lifecycle.events import EventCells, Hub, Listener, Recorder, TransitionEvent, TransitionHub
 from fsm_plugins.lifecycle.machine import LifecycleMachine, Move
 from fsm_plugins.lifecycle.table import (
     FAIL,
@@ -26,11 +26,14 @@ __all__ = [
     "START",
     "STOP",
     "Arc",
+    "EventCells",
     "Hub",
     "Lifecycle",
     "LifecycleMachine",
     "Listener",
     "Move",
+    "Recorder",
     "State",
     "TransitionEvent",
+    "TransitionHub",
 ]

@@ -3,10 +3,12 @@
 Theory of operation
 -------------------
 The listener puts events in a queue, and that is all it does in the event loop. A thread of the journal's own takes
-what is there, numbers it, and appends it with one write. So a slow disk holds nobody up, and what is written is a
-matter of milliseconds behind what happened. Nothing is kept in buffers of the process beyond that: a process that is
-killed (SIGKILL) loses what had not been written yet and nothing else. The file is not synced to the disk after each
-write, so a machine that loses its power may lose what its operating system had not written yet; a SQLite journal is.
+what is there, numbers it, and appends it with one write. So a slow disk holds nobody up. After a write the thread rests
+for `REST_SECONDS`: an event that comes alone is written at once, and many are written together, because to be woken for
+each would cost more than to write it. So what is written is behind what happened by the rest and one write. Nothing is
+kept in buffers of the process beyond that: a process that is killed (SIGKILL) loses what had not been written yet and
+nothing else. The file is not synced to the disk after each write, so a machine that loses its power may lose what its
+operating system had not written yet; a SQLite journal is.
 
 What cannot be written, because the disk is full, is kept and tried again until there is room; beyond a limit, the
 oldest is dropped. Numbers in the file have a gap then, and so its reader knows how much is missing.
@@ -33,13 +35,15 @@ from typing import Final
 from attrs import frozen
 
 from fsm_plugins.guard import describe
-from fsm_plugins.lifecycle import Listener, TransitionEvent
+from fsm_plugins.lifecycle import EventCells, Recorder, TransitionEvent
 from fsm_plugins.observe.steps import Step
 from fsm_plugins.observe.stores import Cells, Format, JournalError, Row, Store, explain, open_store, read_file
 
 __all__ = ["Contents", "Journal", "JournalError", "last_states", "read_journal"]
 
 logger = logging.getLogger("fsm_plugins")
+
+REST_SECONDS: Final = 0.01
 
 _LARGEST_BATCH: Final = 10_000
 
@@ -59,7 +63,7 @@ class Journal:
         run: the word for this run in the file.
         lost: how many transitions were dropped.
         failing: why the file cannot be written at present; empty if it can.
-        note: the same listener without a function of its own around it, for those who count nanoseconds.
+        note: the same listener as a `Recorder`, for which no event object is made.
 
     >>> import tempfile
     >>> from fsm_plugins import State
@@ -88,8 +92,8 @@ class Journal:
         self._format: Format = format
         self._max_bytes, self._keep = max_bytes, keep
         self._retry, self._limit = retry, limit
-        self._queue: queue.SimpleQueue[TransitionEvent | None] = queue.SimpleQueue()  # None: it ends
-        self.note: Listener = self._queue.put
+        self._queue: queue.SimpleQueue[EventCells | None] = queue.SimpleQueue()  # None: it ends
+        self.note = Recorder(self._queue.put)
         self._overflow = 0
         self._thread: threading.Thread | None = None
         # Everything below belongs to the thread.
@@ -156,6 +160,8 @@ class Journal:
             if self._pending and (ending or not self.failing or time.monotonic() >= due):
                 self._write()
                 due = time.monotonic() + self._retry
+                if not ending:
+                    time.sleep(REST_SECONDS)
         if self._pending:
             self.lost += len(self._pending)
             logger.error(
@@ -170,7 +176,9 @@ class Journal:
             items = [self._queue.get(timeout=timeout)]
         except queue.Empty:
             return False
-        items += [self._queue.get_nowait() for _ in range(min(self._queue.qsize(), _LARGEST_BATCH))]
+        with suppress(queue.Empty):
+            while len(items) <= _LARGEST_BATCH:
+                items.append(self._queue.get_nowait())
         run, seq, pending = self.run, self._seq, self._pending
         for item in items:
             if item is None:
@@ -202,9 +210,7 @@ class Journal:
         except (OSError, sqlite3.Error, JournalError) as error:
             self._fails(error)
             return
-        latest = self._latest
-        for row in self._pending:
-            latest[row[0]] = row
+        self._latest.update((row[0], row) for row in self._pending)
         self._pending.clear()
         if self.failing:
             logger.warning("the journal %s is written again; %d transitions were lost", self.path, self.lost)

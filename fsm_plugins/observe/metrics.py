@@ -1,7 +1,7 @@
 """Metrics in the format of Prometheus. The names and labels are listed in docs/observing.md.
 
 Almost everything is looked up when somebody scrapes: states, health, channels. What happened in between has to be
-counted. A transition puts its event in a queue and does no more; the events are counted at each scrape, and once a
+counted. A transition puts its event in a list and does no more; the events are counted at each scrape, and once a
 second, so that they do not pile up. The states are those of each plugin's lifecycle, the labels of transitions those of
 its arcs.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, get_args, get_type_hints
 
-from fsm_plugins.lifecycle import TransitionEvent
+from fsm_plugins.lifecycle import EventCells, Recorder
 from fsm_plugins.metadata import HealthStatus
 from fsm_plugins.observe.target import ChannelStatus, PluginStatus, Target
 
@@ -55,10 +55,10 @@ class Metrics(Collector):
         self.registry = CollectorRegistry(auto_describe=False)
         self._target = target
         self._extra = extra
-        # plugin, trigger, source, dest -> the sum of seconds, and how many there were in each bucket.
-        self._events: deque[TransitionEvent] = deque()
+        self._events: list[EventCells] = []
         self._end: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        # plugin, trigger, source, dest -> the sum of seconds, and how many there were in each bucket.
         self._transitions: dict[tuple[str, ...], list[float]] = {}
         self._failures: Counter[tuple[str, str]] = Counter()
         self.registry.register(self)
@@ -66,7 +66,7 @@ class Metrics(Collector):
     def start(self) -> None:
         """Begin to count what happens to the target. To be called in its event loop."""
         if self._end is None:
-            self._end = self._target.subscribe(self._events.append)
+            self._end = self._target.subscribe(Recorder(self._events.append))
             self._digest_again()
 
     def stop(self) -> None:
@@ -84,16 +84,17 @@ class Metrics(Collector):
 
     def _digest(self) -> None:
         """Count the events that have come."""
-        events, transitions = self._events, self._transitions
-        for _ in range(len(events)):
-            event = events.popleft()
-            key, seconds, cause = event[:4], event[5], event[6]
+        transitions, bounds = self._transitions, BUCKETS
+        events = self._events.copy()
+        del self._events[: len(events)]
+        for plugin, trigger, source, dest, _, seconds, cause, _ in events:
+            key = (plugin, trigger, source, dest)
             if (cell := transitions.get(key)) is None:
                 cell = transitions[key] = [0.0] * (len(BUCKETS) + 2)
             cell[0] += seconds
-            cell[bisect_left(BUCKETS, seconds) + 1] += 1
+            cell[bisect_left(bounds, seconds) + 1] += 1
             if cause is not None:
-                self._failures[event[0], type(cause).__name__] += 1
+                self._failures[plugin, type(cause).__name__] += 1
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """Return all of them as text, and its content type.

@@ -189,13 +189,14 @@ def _is_step(line: bytes) -> bool:
     return True
 
 
+_quoted: Final = json.encoder.encode_basestring
+_DIGITS: Final = tuple(f"{number:03}" for number in range(1000))
+
+
 @lru_cache(maxsize=1024)
 def _move(trigger: str, source: str, dest: str) -> str:
     """Return the part of a line that tells the arc; there are only so many."""
     return json.dumps({"trigger": trigger, "source": source, "dest": dest}, ensure_ascii=False)[1:-1]
-
-
-_quoted: Final = json.encoder.encode_basestring
 
 
 def _lines(rows: Sequence[Cells]) -> bytes:
@@ -206,10 +207,15 @@ def _lines(rows: Sequence[Cells]) -> bytes:
         if 0.0 <= at < 1e12:
             if (whole := int(at)) != last:
                 last, second = whole, str(whole)
-            when = f"{second}.{str(int((at - whole) * 1e6) + 1_000_000)[1:]}"
+            high, low = divmod(int((at - whole) * 1e6), 1000)
+            when = f"{second}.{_DIGITS[high]}{_DIGITS[low]}"
         else:
             when = json.dumps(at)
-        took = f"0.{str(int(duration * 1e6) + 1_000_000)[1:]}" if 0.0 <= duration < 1.0 else json.dumps(duration)
+        if 0.0 <= duration < 1.0:
+            high, low = divmod(int(duration * 1e6), 1000)
+            took = f"0.{_DIGITS[high]}{_DIGITS[low]}"
+        else:
+            took = json.dumps(duration)
         lines.append(
             f'{{"plugin": {_quoted(plugin)}, {_move(trigger, source, dest)}, "at": {when}, "duration": {took}'
             f', "cause": {"null" if cause is None else _quoted(cause)}, "run": "{run}", "seq": {seq}'

@@ -130,8 +130,7 @@ class RegistryTarget:
         self._begun = clock()
         self._health: dict[str, tuple[HealthStatus, float]] = {}
         self._unwanted: set[str] = set()
-        # Only a plugin that somebody listens to knows since when it is in its state.
-        registry.subscribe(bool)
+        registry._hub.keep_times()
 
     def status(self) -> Snapshot:
         """Return how it is."""

@@ -667,6 +667,30 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     ),
     # Events.
     (
+        "a recorder that raises breaks the transition",
+        _EVENTS,
+        "            except BaseException:  #",
+        "            except ZeroDivisionError:  #",
+    ),
+    (
+        "whoever records alone is not heard of",
+        _EVENTS,
+        "        self.heard = self._timed or bool(entries)\n",
+        "        self.heard = self._timed or bool(self.listeners)\n",
+    ),
+    (
+        "a recorder is told twice",
+        _EVENTS,
+        "for each in listeners if not isinstance(each, Recorder))",
+        "for each in listeners)",
+    ),
+    (
+        "a loop that has ended keeps the time",
+        _GUARD,
+        "hub.loop is None or not hub.loop.is_running()",
+        "hub.loop is None",
+    ),
+    (
         "an event is told in the middle of another one",
         _EVENTS,
         ("        if self._telling:\n            self._untold.append(event)\n            return\n"),

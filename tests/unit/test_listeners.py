@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fsm_plugins import HookFailed, Plugin, PluginInfo, PluginRegistry, RegistryBusy, TransitionEvent
+from fsm_plugins.lifecycle import EventCells, Recorder
 from fsm_plugins.testing import VirtualClockLoop, run
 
 
@@ -343,3 +344,62 @@ def test_a_call_that_dies_with_its_loop_is_told_all_the_same() -> None:
     assert [event.dest for event in heard] == ["failed"]
     run(registry.stop_all)
     assert plugin.state == "stopped"
+
+
+# Recorders.
+
+
+def test_a_recorder_hears_what_a_listener_hears() -> None:
+    """The same fields in the same order, once each, as a plain tuple; alone, beside a listener, and until it ends."""
+
+    async def main() -> None:
+        plugin, alone = Idle(), list[EventCells]()
+        registry = PluginRegistry(clock=lambda: 7.0)
+        registry.register(plugin)
+        end = registry.subscribe(Recorder(alone.append))
+        await plugin.init()
+        assert [type(cells) for cells in alone] == [tuple]
+        assert TransitionEvent(*alone[0])[:2] == ("idle", "init")
+        heard: list[TransitionEvent] = []
+        registry.subscribe(heard.append)
+        await plugin.start()
+        end()
+        await plugin.stop()
+        assert alone[1:] == heard[:1]
+        assert [event.trigger for event in heard] == ["start", "stop"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [ValueError("full"), asyncio.CancelledError(), SystemExit(3)])
+def test_a_recorder_that_raises_breaks_nothing(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged; the plugin is where it was going, and the others are told."""
+
+    def refuse(_: EventCells) -> None:
+        raise error
+
+    async def main() -> None:
+        plugin, kept = Idle(), list[EventCells]()
+        registry, heard = PluginRegistry(), list[TransitionEvent]()
+        registry.register(plugin)
+        for listener in (Recorder(refuse), Recorder(kept.append), heard.append):
+            registry.subscribe(listener)
+        await plugin.init()
+        assert plugin.state == "initialized"
+        assert kept == heard
+        assert len(heard) == 1
+
+    run(main)
+    assert [record.getMessage()[:18] for record in caplog.records] == ["a recorder raised "]
+
+
+def test_a_registry_goes_from_one_loop_to_the_next() -> None:
+    """Durations are told by the clock of the loop that runs, not by that of the one before."""
+    registry, heard = watched(Idle(), Slow())
+    asyncio.run(registry["idle"].init())
+
+    async def main() -> None:
+        await registry["slow"].init()
+
+    run(main)
+    assert [(event.plugin, event.duration == 1.5) for event in heard] == [("idle", False), ("slow", True)]

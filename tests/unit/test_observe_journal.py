@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 
 from fsm_plugins import LIFECYCLE, State, TransitionEvent
 from fsm_plugins.observe import Journal, JournalError, last_states, read_journal
+from fsm_plugins.observe.journal import REST_SECONDS
 from fsm_plugins.observe.stores import Format, JsonLines, is_journal
 
 KINDS = pytest.mark.parametrize("kind", ["jsonl", "sqlite"])
@@ -279,3 +281,26 @@ def test_a_trace_is_no_journal(tmp_path: Path) -> None:
     ):
         path.write_bytes(content)
         assert is_journal(path) is expected, content
+
+
+def test_what_comes_after_a_write_is_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One write for all that came while the thread rested; the first was written at once."""
+    path, rests, go = tmp_path / "journal.jsonl", threading.Semaphore(0), threading.Semaphore(0)
+
+    def rest(seconds: float) -> None:
+        assert seconds == REST_SECONDS
+        rests.release()
+        assert go.acquire(timeout=10)
+
+    monkeypatch.setattr("fsm_plugins.observe.journal.time", SimpleNamespace(monotonic=time.monotonic, sleep=rest))
+    event = TransitionEvent("a", "init", State.CREATED, State.INITIALIZED, 1.0, 0.0)
+    with Journal(path) as journal:
+        for wanted, count in ((1, 1), (4, 3)):
+            for _ in range(count):
+                journal(event)
+            if wanted > 1:
+                assert len(read_journal(path).rows) == 1
+                go.release()
+            assert rests.acquire(timeout=10)
+            assert len(read_journal(path).rows) == wanted
+        go.release()
