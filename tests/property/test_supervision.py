@@ -92,7 +92,8 @@ def test_s3_shutdown_interrupts_whatever_is_under_way(case: Case, after: float, 
         if cancelled:
             await asyncio.sleep(after)
             task.cancel()
-        with suppress(RestartsExhausted, asyncio.CancelledError):
+        # StopFailed: a worker crashed in the same turn in which the block ended, and so during the stop.
+        with suppress(RestartsExhausted, StopFailed, asyncio.CancelledError):
             await task
         assert all(plugin.state in ("stopped", "created") for plugin in supervisor.registry)
         assert len(asyncio.all_tasks()) == 1
