@@ -272,7 +272,7 @@ class Guard:
 
     def check_not_own_worker(self, call: str) -> None:
         """Refuse ``call``, which waits for the end of the workers, to the workers."""
-        if asyncio.current_task() in {worker.task for worker in self.workers}:
+        if self.workers and asyncio.current_task() in {worker.task for worker in self.workers}:
             raise PluginError(
                 f"a worker of plugin {self.info.name!r} called {call} on its own plugin, which would wait for that "
                 "worker to end; let it return, call fail(cause), or let the one who runs the plugin stop it"
@@ -280,6 +280,8 @@ class Guard:
 
     def in_own_hook(self) -> bool:
         """Whether the present task runs a hook of this plugin, and so must not wait for the end of that."""
+        if self.flight is None and self._health is None:
+            return False
         task = asyncio.current_task()
         if self._health is not None and self._health.task is task:
             return True
@@ -438,13 +440,15 @@ class Guard:
         name, trigger = self.info.name, move.trigger
         seconds, grace = self.deadlines.of(trigger), self.deadlines.grace
         ports = handles(self.plugin)
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
+        # The time runs from when something first has to wait, and where nothing does the clock is not read.
+        waits = self.workers or self._health is not None
+        until = get_running_loop().time() + seconds if waits else None
         problems: list[_Failure] = []
         cancelled = await self._end_health_check() if self._health is not None else None
 
         if ports and self.workers and cancelled is None and move.source not in self.lifecycle.failures:
             inputs = [port for port in ports if isinstance(port, Receiver) and port.producers_gone and not port.closed]
+            assert until is not None
             late, cancelled = await drain(inputs, self.workers, until, self._hold().alarm())
             if late:
                 left = sum(len(port) for port in inputs)
@@ -452,11 +456,16 @@ class Guard:
                 problems.append(_Failure(undrained, undrained))
         try:
             if (waiting := self._begin(hook)) is not None:
-                await self._drive(trigger, *waiting, max(until - loop.time(), grace))
+                now = get_running_loop().time()
+                if until is None:
+                    until = now + seconds
+                await self._drive(trigger, *waiting, max(until - now, grace))
         except BaseException as error:
             problems.append(error if isinstance(error, _Failure) else self._failure(trigger, error))
         if self.workers:
             self._hold()
+            if until is None:
+                until = get_running_loop().time() + seconds
             closed, cancelled_again = await end_workers(self.workers, until, grace)
             cancelled = cancelled or cancelled_again
             self.workers = _NO_WORKERS

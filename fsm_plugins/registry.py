@@ -251,7 +251,7 @@ class PluginRegistry:
         try:
             for plugin in self._plugins.values():
                 walk.current = plugin
-                since = asyncio.get_running_loop().time()
+                since = 0.0 if self._on_attempted is None else asyncio.get_running_loop().time()
                 problem, urgent = await bring_to_rest(plugin)
                 if problem is not None:
                     walk.problems.append(problem)
