@@ -14,7 +14,7 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import InitVar
 from functools import lru_cache
 from typing import Any, ClassVar, Final, ForwardRef, Literal, get_args, get_origin, get_type_hints

@@ -388,9 +388,9 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         _GUARD,
         (
             "            if (waiting := self._begin(hook)) is not None:\n"
-            "                await self._drive(trigger, *waiting, max("
+            "                now = get_running_loop().time()\n"
         ),
-        ("            if (waiting := None) is not None:\n                await self._drive(trigger, *waiting, max("),
+        ("            if (waiting := None) is not None:\n                now = get_running_loop().time()\n"),
     ),
     (
         "a stop hook that raises leaves the workers alive",
@@ -404,14 +404,20 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         (
             "        try:\n"
             "            if (waiting := self._begin(hook)) is not None:\n"
-            "                await self._drive(trigger, *waiting, max("
+            "                now = get_running_loop().time()\n"
         ),
         (
-            "        await end_workers(self.workers, until, grace)\n"
+            "        await end_workers(self.workers, until or 0.0, grace)\n"
             "        try:\n"
             "            if (waiting := self._begin(hook)) is not None:\n"
-            "                await self._drive(trigger, *waiting, max("
+            "                now = get_running_loop().time()\n"
         ),
+    ),
+    (
+        "the wait for a health check does not count for the stop",
+        _GUARD,
+        "        waits = self.workers or self._health is not None\n",
+        "        waits = bool(self.workers)\n",
     ),
     (
         "the ports stay open",
@@ -428,8 +434,8 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "a stop hook has no time of its own after a long drain",
         _GUARD,
-        "max(until - loop.time(), grace)",
-        "until - loop.time() + 1e-9",
+        "max(until - now, grace)",
+        "until - now + 1e-9",
     ),
     (
         "an exit in a stop hook is one problem among others",

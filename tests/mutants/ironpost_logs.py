@@ -83,11 +83,20 @@ MUTANTS: list[tuple[str, str, str, str]] = [
     (
         "an alert is forgotten while it waits for room",
         _LOGS + "plugin.py",
-        "                await self.alerts.send(pending[0])\n                self._engine.sent()\n",
+        (
+            "                if self.alerts is not None:\n"
+            "                    await self.alerts.send(pending[0])\n"
+            "                else:\n"
+            '                    logger.warning("%s", pending[0])\n'
+            "                self._engine.sent()\n"
+        ),
         (
             "                alert = pending[0]\n"
             "                self._engine.sent()\n"
-            "                await self.alerts.send(alert)\n"
+            "                if self.alerts is not None:\n"
+            "                    await self.alerts.send(alert)\n"
+            "                else:\n"
+            '                    logger.warning("%s", alert)\n'
         ),
     ),
     (

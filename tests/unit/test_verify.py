@@ -444,7 +444,8 @@ def test_a_machine_finds_what_sequences_find() -> None:
     with pytest.raises(AssertionError, match="tasks outlive"):
         run_state_machine_as_test(machine_of(Leaky), settings=enough)
     with pytest.raises(AssertionError, match="does not hold"):
-        run_state_machine_as_test(machine_of(Clean, holds=lambda plugin: plugin.state != "initialized"), settings=enough)
+        machine = machine_of(Clean, holds=lambda plugin: plugin.state != "initialized")
+        run_state_machine_as_test(machine, settings=enough)
 
 
 def test_a_monitor_tells_the_first_step_that_departs() -> None:
