@@ -6,11 +6,6 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
-
-# How long an example takes depends on what else the machine does, and is no property of the code.
-settings.register_profile("untimed", settings.default, deadline=None)
-settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
