@@ -9,6 +9,7 @@ since it tells what CPU time cannot: who waits.
 from __future__ import annotations
 
 import gc
+import math
 import os
 import platform
 import re
@@ -114,8 +115,8 @@ class Sample:
 
 def ratio(sample: Sample, base: Sample) -> float:
     """Return how many times ``base`` a sample took: the median of the ratios within each turn."""
-    if len(sample.values) != len(base.values):
-        return sample.median / base.median
+    if len(sample.values) != len(base.values) or 0 in base.values:
+        return sample.median / base.median if base.median else math.inf
     return statistics.median(a / b for a, b in zip(sample.values, base.values, strict=True))
 
 

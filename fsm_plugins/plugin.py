@@ -18,7 +18,7 @@ from fsm_plugins.guard import Guard
 from fsm_plugins.lifecycle import FAIL, INIT, LIFECYCLE, START, STOP, Lifecycle, State
 from fsm_plugins.metadata import Deadlines, HealthStatus, PluginInfo
 
-__all__ = ["Pipeline", "Plugin", "as_plugin", "identify"]
+__all__ = ["Pipeline", "Plugin", "as_plugin", "has_default_health", "identify"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., object])
@@ -115,8 +115,10 @@ class Plugin:
 
     def __attrs_post_init__(self) -> None:
         """Take what a class with an ``__init__`` of its own gives to ``super().__init__(name=...)``."""
-        if self._name is not None or self._deadlines is not None:
-            identify(self, self._name, self._deadlines)
+        name, deadlines = self._name, self._deadlines
+        known = self._guard  # by __new__, as a rule
+        if not (name in (None, known.info.name) and (deadlines is None or deadlines is known.deadlines)):
+            identify(self, name, deadlines)
 
     # What an author writes. Every hook is optional.
 
@@ -169,8 +171,8 @@ class Plugin:
 
         In this order, each step whatever became of the one before: a running plugin whose producers are all gone drains
         its input ports; ``on_stop`` runs; the workers are cancelled and awaited; the ports are closed. A caller that is
-        cancelled gets its ``CancelledError`` when that is done. All of it has the ``stop`` deadline, and the hook and
-        the workers have at least the ``grace`` period each.
+        cancelled gets its ``CancelledError`` when that is done. All of it has the ``stop`` deadline, which runs from
+        the first wait, as that of every hook; the hook and the workers have at least the ``grace`` period each.
 
         A worker that crashes meanwhile fails the stop. So does one that ignores its cancellation: it is closed.
         """
@@ -264,6 +266,11 @@ def identify(plugin: Plugin, name: str | None, deadlines: Deadlines | None) -> N
         if not isinstance(deadlines, Deadlines):
             raise DefinitionError(f"deadlines are given as Deadlines(start=5.0), not as {deadlines!r}")
         guard.deadlines = deadlines
+
+
+def has_default_health(plugin: Plugin) -> bool:
+    """Whether a plugin has no ``on_health_check`` of its own, so that it is known to be healthy while it runs."""
+    return getattr(plugin.on_health_check, "__func__", None) is Plugin.on_health_check
 
 
 # Names of the base class that a subclass cannot have for something else. `name` is taken by the constructor.

@@ -20,7 +20,7 @@ from fsm_plugins.errors import Abandoned, AlreadyRegistered, NotFound, PluginErr
 from fsm_plugins.flight import Ending
 from fsm_plugins.lifecycle import INIT, START, Listener, State, TransitionHub
 from fsm_plugins.metadata import HealthStatus, PluginInfo
-from fsm_plugins.plugin import Plugin
+from fsm_plugins.plugin import Plugin, has_default_health
 from fsm_plugins.stopping import bring_to_rest, interrupt
 
 __all__ = ["PluginHealth", "PluginRegistry"]
@@ -277,10 +277,15 @@ class PluginRegistry:
         try:
             plugins = builtins.list(self._plugins.values())
             async with asyncio.TaskGroup() as group:
-                answers = [group.create_task(plugin.health_check()) for plugin in plugins]
+                # Whoever has nothing of its own to say need not be asked, which takes ten times as long.
+                answers = [None if has_default_health(p) else group.create_task(p.health_check()) for p in plugins]
+            # The answers came at different times, and a plugin may have moved on since it gave its own.
             return [
-                # The answers came at different times, and a plugin may have moved on since it gave its own.
-                PluginHealth(plugin.info.name, plugin.state, plugin._guard.known_health() or answer.result())
+                PluginHealth(
+                    plugin.info.name,
+                    plugin.state,
+                    plugin._guard.known_health() or (HealthStatus.healthy() if answer is None else answer.result()),
+                )
                 for plugin, answer in zip(plugins, answers, strict=True)
             ]
         finally:

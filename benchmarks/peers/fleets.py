@@ -180,7 +180,7 @@ class _Aiomisc(Fleet):
     name = "aiomisc"
     note = (
         "all at once, three tasks for each start; no states, no deadline for a start; the first error ends the rest; "
-        "100,000 are left out, as they take seconds and grow as they did before"
+        "100,000 are left out, since they take seconds"
     )
     most = 10_000
 
@@ -255,7 +255,7 @@ class _Ipopo(Fleet):
     name = "iPOPO"
     note = (
         "synchronous; a start makes the component as well; an exception in it is logged and not raised; "
-        "100,000 are left out, as they take seconds and grow as they did before"
+        "100,000 are left out, since they take seconds"
     )
     most = 10_000
 

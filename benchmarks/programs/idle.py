@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from benchmarks.programs import SERVING
 from fsm_plugins import Plugin, PluginInfo
 
 __all__ = ["Idle"]
@@ -19,4 +20,5 @@ class Idle(Plugin):
         self.spawn(self._wait())
 
     async def _wait(self) -> None:
-        await asyncio.Event().wait()
+        with SERVING:
+            await asyncio.Event().wait()

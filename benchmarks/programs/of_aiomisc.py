@@ -8,7 +8,7 @@ from typing import Any
 
 from aiomisc import Service, entrypoint
 
-from benchmarks.programs import ready
+from benchmarks.programs import SERVING, ready
 
 
 class Idle(Service):  # type: ignore[misc]
@@ -17,10 +17,12 @@ class Idle(Service):  # type: ignore[misc]
     async def start(self) -> Any:
         """Begin to wait."""
         self.start_event.set()
-        await asyncio.Event().wait()
+        with SERVING:
+            await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    with entrypoint(*(Idle() for _ in range(int(sys.argv[1])))) as loop:
-        ready()
+    services = [Idle() for _ in range(int(sys.argv[1]))]
+    with entrypoint(*services) as loop:
+        ready(len(services))
         loop.run_forever()

@@ -8,7 +8,7 @@ from typing import Any
 
 import mode
 
-from benchmarks.programs import ready
+from benchmarks.programs import SERVING, ready
 
 
 class Idle(mode.Service):  # type: ignore[misc]
@@ -17,7 +17,8 @@ class Idle(mode.Service):  # type: ignore[misc]
     @mode.Service.task  # type: ignore[untyped-decorator]
     async def idle(self) -> None:
         """Wait."""
-        await self.wait_for_stopped(asyncio.Event())
+        with SERVING:
+            await self.wait_for_stopped(asyncio.Event())
 
 
 class Root(mode.Service):  # type: ignore[misc]
@@ -25,12 +26,14 @@ class Root(mode.Service):  # type: ignore[misc]
 
     def __init__(self, count: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.count = count
         for _ in range(count):
             self.add_dependency(Idle())
 
     async def on_started(self) -> None:
         """Tell that all run."""
-        ready()
+        await asyncio.sleep(0)  # the tasks of the others have been made; now they begin
+        ready(self.count)
 
 
 if __name__ == "__main__":

@@ -414,6 +414,12 @@ MUTANTS: list[tuple[str, str, str, str]] = [
         ),
     ),
     (
+        "a hook that an instance was given is not asked in bulk",
+        "fsm_plugins/plugin.py",
+        'getattr(plugin.on_health_check, "__func__", None) is Plugin.on_health_check',
+        "type(plugin).on_health_check is Plugin.on_health_check",
+    ),
+    (
         "the wait for a health check does not count for the stop",
         _GUARD,
         "        waits = self.workers or self._health is not None\n",

@@ -283,3 +283,37 @@ def test_other_triggers_are_refused_to_the_hook_too() -> None:
         assert [refused.in_flight for refused in refusals] == [None, None, "health_check"]
 
     run(main)
+
+
+def test_a_bulk_check_asks_whoever_has_something_to_say() -> None:
+    """A hook of the class, or one that an instance was given; who has none is healthy while it runs."""
+
+    class Silent(Plugin):
+        info = PluginInfo("silent", "1.0.0")
+
+    class Says(Plugin):
+        info = PluginInfo("says", "1.0.0")
+
+        async def on_health_check(self) -> HealthStatus:
+            return HealthStatus.degraded("of the class")
+
+    async def of_the_instance() -> HealthStatus:
+        return HealthStatus.degraded("of the instance")
+
+    async def main() -> list[tuple[str, str]]:
+        registry = PluginRegistry()
+        told = Silent(name="told")
+        object.__setattr__(told, "on_health_check", of_the_instance)
+        for plugin in (Silent(), Says(), told, Silent(name="created")):
+            registry.register(plugin)
+        for name in ("silent", "says", "told"):
+            await registry[name].init()
+            await registry[name].start()
+        return [(entry.name, str(entry.status)) for entry in await registry.health_check_all()]
+
+    assert run(main) == [
+        ("silent", "healthy"),
+        ("says", "degraded: of the class"),
+        ("told", "degraded: of the instance"),
+        ("created", "degraded: not running: created"),
+    ]

@@ -97,7 +97,7 @@ def load_positions(file: Path) -> dict[str, Place]:
             )
             for path, place in document["files"].items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         what = f"is not a file of positions ({error!r}); if you delete it, the logs are read from their beginning"
         raise ConfigError("positions", [Problem(str(file), what)]) from error
 
