@@ -27,6 +27,7 @@ __all__ = ["benchmark", "main"]
 
 REPEATS: Final = 5
 DEPTH: Final = 10
+HOME: Final = "the zoo was written for our checks, which favours us; for Hypothesis any failure counts, ours has to name the mistake"
 BUDGETS: Final = (1, 10)
 """How many times the CPU time of a verification Hypothesis has."""
 CONTROL: Final = 0.5
@@ -160,7 +161,11 @@ def benchmark() -> Report:
     return Report(
         "Verification of a correct plugin, one fault at every await",
         [plain("verify", "One verification", samples), *hunts],
-        [f"runs: {runs} and {many}; for each {samples[stock].median / runs * 1e3:.2f} ms", *notes],
+        [
+            HOME,
+            f"runs: {runs} and {many}; for each {samples[stock].median / runs * 1e3:.2f} ms",
+            *notes,
+        ],
         [Target(f"a correct 3-hook plugin, depth {DEPTH}, 1 fault", samples[stock].median, 1.0, "s")],
     )
 

@@ -93,7 +93,7 @@ class _Ours(Fleet):
     role = Role.OURS
     note = (
         "one after the other; all are asked for their health at once, each in a task of its own; a plugin that has no "
-        "on_health_check is not asked, which takes a tenth"
+        "on_health_check is not asked, which takes a seventh"
     )
 
     async def life(self, names: list[str], step: Steps) -> None:
