@@ -14,7 +14,7 @@ __all__ = ["WIDE", "bars"]
 WIDE: Final = 30
 """From this ratio of the longest to the shortest bar on, the scale is logarithmic, or the short ones would vanish."""
 
-_LABELS, _BARS, _VALUES, _ROW, _TOP = 330, 320, 190, 26, 34
+_LABELS, _BARS, _VALUES, _ROW, _TOP = 330, 320, 190, 26, 50
 _TICKS: Final = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")),
     "B": ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
@@ -52,7 +52,8 @@ def bars(table: Table, index: int) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
         f"<title>{escape(table.title)}</title>",
         f"<style>{_STYLE}</style>",
-        f'<text x="0" y="16" class="bold">{escape(caption(table, index, logarithmic))}</text>',
+        f'<text x="0" y="16" class="bold">{escape(table.title)}</text>',
+        f'<text x="0" y="32" class="small">{escape(caption(table, index, logarithmic))}</text>',
     ]
     if logarithmic:
         step = floor
@@ -77,10 +78,10 @@ def bars(table: Table, index: int) -> str:
 
 
 def caption(table: Table, index: int, logarithmic: bool) -> str:
-    """Return what the picture shows."""
-    at = f", {table.points[index]:,} {table.axis}" if table.axis else ""
+    """Return how the picture is to be read."""
+    at = f"{table.points[index]:,} {table.axis}; " if table.axis else ""
     scale = ", logarithmic scale" if logarithmic else ""
-    return f"{table.title}{at} ({'more' if table.more else 'less'} is better{scale})"
+    return f"{at}{'more' if table.more else 'less'} is better{scale}"
 
 
 def tick(value: float, unit: str) -> str:

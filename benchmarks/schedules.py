@@ -143,6 +143,7 @@ def _space_tables() -> list[Table]:
         found = turns(contenders, 5)
         walks.append(sample(walk for walk in found["ours"] if isinstance(walk, Taken)))
         spins = [each for each in found["spin"] if isinstance(each, Spin)]
+        assert {each.states for each in spins} == {explore_registry(plugins).states}
         wholes.append(sample(each.whole for each in spins))
         searches.append(sample(each.search for each in spins))
     series = (

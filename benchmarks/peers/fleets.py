@@ -18,7 +18,7 @@ from attrs import define
 from benchmarks._measure import Stopwatch, Taken
 from benchmarks._results import Role
 from benchmarks.peers import installed
-from fsm_plugins import Plugin, PluginInfo, PluginRegistry
+from fsm_plugins import HealthStatus, Plugin, PluginInfo, PluginRegistry
 
 __all__ = ["DISTRIBUTIONS", "STEPS", "Fleet", "Steps", "fleets"]
 
@@ -79,15 +79,22 @@ class Fleet(ABC):
 
 @define
 class Bare(Plugin):
-    """A plugin without fields or hooks."""
+    """A plugin without fields, and with the one hook that the others have, too."""
 
     info = PluginInfo("bare", "1.0.0")
+
+    async def on_health_check(self) -> HealthStatus:
+        """Say that it is well, as every contender does when it is asked."""
+        return HealthStatus.healthy()
 
 
 class _Ours(Fleet):
     name = "fsm_plugins"
     role = Role.OURS
-    note = "one after the other; all are asked for their health at once, each in a task of its own"
+    note = (
+        "one after the other; all are asked for their health at once, each in a task of its own; a plugin that has no "
+        "on_health_check is not asked, which takes a seventh"
+    )
 
     async def life(self, names: list[str], step: Steps) -> None:
         registry = PluginRegistry()
