@@ -27,7 +27,7 @@ __all__ = ["benchmark", "main"]
 
 REPEATS: Final = 5
 DEPTH: Final = 10
-HOME: Final = "the zoo was written for our checks, which favours us; for Hypothesis any failure counts, ours has to name the mistake"
+HOME: Final = "the zoo was written for our checks, which favours us; any failure counts for Hypothesis"
 BUDGETS: Final = (1, 10)
 """How many times the CPU time of a verification Hypothesis has."""
 CONTROL: Final = 0.5
